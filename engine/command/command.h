@@ -1,0 +1,22 @@
+/* The subcommands. Each takes what is behind its name and returns the exit code:
+ * 0 done, 1 the answer is no (damage found), 2 it could not be done, 64 (EX_USAGE) wrong usage,
+ * 78 (EX_CONFIG) wrong configuration; `serve` also 74 (EX_IOERR) after a journal failed and 75
+ * (EX_TEMPFAIL) when the data directory or the port is in use. Data goes to stdout, messages to
+ * stderr.
+ */
+#ifndef SLUICE_COMMAND_H
+#define SLUICE_COMMAND_H
+
+#include <sysexits.h>
+
+#define COMMAND_EXIT_DONE 0
+#define COMMAND_EXIT_NO 1
+#define COMMAND_EXIT_FAILED 2
+
+int command_serve(int argc, char **argv);
+int command_cat(int argc, char **argv);
+int command_verify(int argc, char **argv);
+int command_config(int argc, char **argv);
+int command_version(int argc, char **argv);
+
+#endif

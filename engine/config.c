@@ -1,0 +1,177 @@
+/* The file is read with libcyaml into pointers, one per key, so that "absent" and "zero" differ;
+ * the schema is made from the same list as the struct. */
+#include "config.h"
+
+#include "record/encode.h"
+#include "record/submission.h"
+#include "segment/format.h"
+
+#include <cyaml/cyaml.h>
+#include <errno.h>
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const struct config_key keys[] = {
+#define CONFIG_KEY(key, standard, minimum, maximum, reason)                                        \
+    {#key, offsetof(struct config, key), standard, minimum, maximum, reason},
+    SLUICE_CONFIG_EACH(CONFIG_KEY)
+#undef CONFIG_KEY
+};
+
+#define KEY_COUNT (sizeof(keys) / sizeof(keys[0]))
+
+const struct config_key *config_keys(size_t *count_out)
+{
+    *count_out = KEY_COUNT;
+    return keys;
+}
+
+static uint64_t *field_of(struct config *config, const struct config_key *key)
+{
+    return (uint64_t *)(void *)((char *)config + key->offset);
+}
+
+uint64_t config_get(const struct config *config, const struct config_key *key)
+{
+    return *(const uint64_t *)(const void *)((const char *)config + key->offset);
+}
+
+void config_init(struct config *config)
+{
+    for (size_t i = 0; i < KEY_COUNT; i++)
+        *field_of(config, &keys[i]) = keys[i].standard;
+}
+
+static int set_value(struct config *config, const struct config_key *key, uint64_t value,
+                     const char *where, struct base_error *error)
+{
+    if (value < key->minimum || value > key->maximum)
+        return base_error_set(error, -ERANGE,
+                              "%s: %s is %" PRIu64 ", but must be %" PRIu64 " to %" PRIu64 " (%s)",
+                              where, key->name, value, key->minimum, key->maximum, key->reason);
+    *field_of(config, key) = value;
+    return 0;
+}
+
+int config_set(struct config *config, const char *assignment, struct base_error *error)
+{
+    const char *equals = strchr(assignment, '=');
+    if (equals == NULL)
+        return base_error_set(error, -EINVAL, "--set %s: write --set key=value", assignment);
+    for (size_t i = 0; i < KEY_COUNT; i++) {
+        size_t name_bytes = strlen(keys[i].name);
+        if (name_bytes != (size_t)(equals - assignment) ||
+            memcmp(keys[i].name, assignment, name_bytes) != 0)
+            continue;
+        char *end;
+        errno = 0;
+        uint64_t value = strtoull(equals + 1, &end, 10);
+        if (errno != 0 || end == equals + 1 || *end != '\0' || equals[1] < '0' || equals[1] > '9')
+            return base_error_set(error, -EINVAL, "--set %s: the value must be a decimal integer",
+                                  assignment);
+        return set_value(config, &keys[i], value, "--set", error);
+    }
+    return base_error_set(error, -EINVAL, "--set %s: no such key; `sluice config` lists them",
+                          assignment);
+}
+
+struct file_values {
+#define CONFIG_POINTER(key, standard, minimum, maximum, reason) uint64_t *key;
+    SLUICE_CONFIG_EACH(CONFIG_POINTER)
+#undef CONFIG_POINTER
+};
+
+static const cyaml_schema_field_t file_fields[] = {
+#define CONFIG_SCHEMA(key, standard, minimum, maximum, reason)                                     \
+    CYAML_FIELD_UINT_PTR(#key, CYAML_FLAG_POINTER | CYAML_FLAG_OPTIONAL, struct file_values, key),
+    SLUICE_CONFIG_EACH(CONFIG_SCHEMA)
+#undef CONFIG_SCHEMA
+        CYAML_FIELD_END,
+};
+
+static const cyaml_schema_value_t file_schema = {
+    CYAML_VALUE_MAPPING(CYAML_FLAG_POINTER, struct file_values, file_fields),
+};
+
+/* libcyaml explains an error over several log lines; they become one sentence. */
+struct explanation {
+    char text[512];
+    size_t bytes;
+};
+
+static void collect_log(cyaml_log_t level, void *context, const char *format, va_list arguments)
+{
+    struct explanation *explanation = context;
+    (void)level;
+    size_t room = sizeof(explanation->text) - explanation->bytes;
+    int written = vsnprintf(explanation->text + explanation->bytes, room, format, arguments);
+    if (written > 0)
+        explanation->bytes += (size_t)written < room ? (size_t)written : room - 1;
+    for (char *at = explanation->text; *at != '\0'; at++)
+        if (*at == '\n')
+            *at = ' ';
+}
+
+int config_load(struct config *config, const char *path, struct base_error *error)
+{
+    struct explanation explanation = {.bytes = 0};
+    cyaml_config_t settings = {
+        .log_fn = collect_log,
+        .log_ctx = &explanation,
+        .mem_fn = cyaml_mem,
+        .log_level = CYAML_LOG_ERROR,
+    };
+    struct file_values *values = NULL;
+    cyaml_err_t failure =
+        cyaml_load_file(path, &settings, &file_schema, (cyaml_data_t **)(void *)&values, NULL);
+    if (failure != CYAML_OK)
+        return base_error_set(error, -EINVAL, "%s: %s: %s; `sluice config` lists the keys", path,
+                              cyaml_strerror(failure), explanation.text);
+    int result = 0;
+    uint64_t **pointers = (uint64_t **)(void *)values;
+    for (size_t i = 0; i < KEY_COUNT && result == 0 && values != NULL; i++)
+        if (pointers[i] != NULL)
+            result = set_value(config, &keys[i], *pointers[i], path, error);
+    cyaml_free(&settings, &file_schema, values, 0);
+    return result;
+}
+
+static int check_power_of_two(uint64_t value, const char *name, struct base_error *error)
+{
+    if ((value & (value - 1)) == 0)
+        return 0;
+    return base_error_set(error, -EINVAL, "%s is %" PRIu64 ", but must be a power of two", name,
+                          value);
+}
+
+int config_check(const struct config *config, struct base_error *error)
+{
+    int result = check_power_of_two(config->queue_slots, "queue_slots", error);
+    if (result == 0)
+        result = check_power_of_two(config->receive_buffers_max, "receive_buffers_max", error);
+    if (result < 0)
+        return result;
+    if (config->segment_bytes % SEGMENT_BLOCK_BYTES != 0 ||
+        config->batch_bytes_max % SEGMENT_BLOCK_BYTES != 0)
+        return base_error_set(error, -EINVAL,
+                              "segment_bytes and batch_bytes_max must be multiples of %d",
+                              SEGMENT_BLOCK_BYTES);
+    uint64_t record_bytes_max =
+        sizeof(struct segment_batch_header) + record_encode_bytes_max(config->body_bytes_max);
+    if (config->batch_bytes_max < record_bytes_max)
+        return base_error_set(error, -EINVAL,
+                              "batch_bytes_max is %" PRIu64 ", but one record of a body of "
+                              "body_bytes_max can take %" PRIu64 ": raise it or lower body_bytes_max",
+                              config->batch_bytes_max, record_bytes_max);
+    uint64_t needed = SEGMENT_BLOCK_BYTES + config->batch_bytes_max +
+                      segment_footer_bytes(config->segment_bytes / SEGMENT_BLOCK_BYTES);
+    if (config->segment_bytes < needed)
+        return base_error_set(error, -EINVAL,
+                              "segment_bytes is %" PRIu64 ", but a header, one batch of "
+                              "batch_bytes_max and a footer take %" PRIu64 ": raise it",
+                              config->segment_bytes, needed);
+    return 0;
+}

@@ -1,0 +1,36 @@
+/* What threads of one engine share beyond the queues: which state the service is in, and how to
+ * reach whom.
+ *
+ * Owner: the server; filled in before threads start, read-only then but for the atomics, each of
+ * which has one kind of writer. Relaxed order suffices: the values only steer answers, they guard no
+ * other memory.
+ */
+#ifndef SLUICE_STATE_H
+#define SLUICE_STATE_H
+
+#include "base/atomic.h"
+#include "config.h"
+#include "queue/doorbell.h"
+#include "queue/mpmc.h"
+
+#include <stdint.h>
+
+enum state_service { STATE_STARTING, STATE_READY, STATE_DRAINING };
+
+struct state {
+    const struct config *config;
+    unsigned core_count;
+    struct queue_mpmc *queues;       /* one per core */
+    struct queue_doorbell *doorbells; /* one per core, of its worker */
+    int *ingress_ring_fds;           /* one per core */
+    int control_fd;                  /* eventfd: something for the control thread to look at */
+    _Atomic uint32_t service;         /* enum state_service; control thread */
+    _Atomic uint32_t journals_failed; /* workers, each adds 1 once */
+    _Atomic uint32_t journals_full;   /* control thread: journals that want room and get none */
+    _Atomic uint32_t ingresses_drained; /* ingress threads, each adds 1 once */
+};
+
+/* Wakes the control thread. Any thread; rare events only, it is a system call. */
+void state_call_control(struct state *state);
+
+#endif
