@@ -49,10 +49,11 @@ void *budget_reserve(struct budget *budget, const char *name, uint64_t count, ui
                       MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
     }
     if (memory == MAP_FAILED) {
-        base_error_set(error, -ENOMEM,
-                       "cannot reserve %zu bytes for %s: give the process more memory, or lower the "
-                       "limits that `sluice config` lists",
-                       bytes, name);
+        base_error_set(
+            error, -ENOMEM,
+            "cannot reserve %zu bytes for %s: give the process more memory, or lower the "
+            "limits that `sluice config` lists",
+            bytes, name);
         return NULL;
     }
     blocks[budget->block_count++] = (struct budget_block){memory, bytes};

@@ -17,7 +17,7 @@
 static const struct config_key keys[] = {
 #define CONFIG_KEY(key, standard, minimum, maximum, reason)                                        \
     {#key, offsetof(struct config, key), standard, minimum, maximum, reason},
-    SLUICE_CONFIG_EACH(CONFIG_KEY)
+    SLUICE_CONFIG_EACH (CONFIG_KEY)
 #undef CONFIG_KEY
 };
 
@@ -80,14 +80,14 @@ int config_set(struct config *config, const char *assignment, struct base_error 
 
 struct file_values {
 #define CONFIG_POINTER(key, standard, minimum, maximum, reason) uint64_t *key;
-    SLUICE_CONFIG_EACH(CONFIG_POINTER)
+    SLUICE_CONFIG_EACH (CONFIG_POINTER)
 #undef CONFIG_POINTER
 };
 
 static const cyaml_schema_field_t file_fields[] = {
 #define CONFIG_SCHEMA(key, standard, minimum, maximum, reason)                                     \
     CYAML_FIELD_UINT_PTR(#key, CYAML_FLAG_POINTER | CYAML_FLAG_OPTIONAL, struct file_values, key),
-    SLUICE_CONFIG_EACH(CONFIG_SCHEMA)
+    SLUICE_CONFIG_EACH (CONFIG_SCHEMA)
 #undef CONFIG_SCHEMA
         CYAML_FIELD_END,
 };
@@ -164,7 +164,8 @@ int config_check(const struct config *config, struct base_error *error)
     if (config->batch_bytes_max < record_bytes_max)
         return base_error_set(error, -EINVAL,
                               "batch_bytes_max is %" PRIu64 ", but one record of a body of "
-                              "body_bytes_max can take %" PRIu64 ": raise it or lower body_bytes_max",
+                              "body_bytes_max can take %" PRIu64
+                              ": raise it or lower body_bytes_max",
                               config->batch_bytes_max, record_bytes_max);
     uint64_t needed = SEGMENT_BLOCK_BYTES + config->batch_bytes_max +
                       segment_footer_bytes(config->segment_bytes / SEGMENT_BLOCK_BYTES);

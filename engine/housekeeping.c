@@ -134,8 +134,8 @@ static void answer_waiting(struct housekeeping *housekeeping)
     for (unsigned i = 0; i < housekeeping->count; i++) {
         struct segment_handoff *handoff = housekeeping->journals[i].handoff;
         bool short_of_room = load_relaxed(&handoff->shortage) != 0;
-        bool ready = load_acquire(&handoff->prepared) != NULL &&
-                     load_acquire(&handoff->sealable) == NULL;
+        bool ready =
+            load_acquire(&handoff->prepared) != NULL && load_acquire(&handoff->sealable) == NULL;
         full += short_of_room;
         if (load_relaxed(&handoff->wanted) == 0 || (!short_of_room && !ready))
             continue;

@@ -28,7 +28,7 @@ struct housekeeping_journal {
 struct housekeeping {
     struct state *state;
     const struct segment_catalog *catalog;
-    struct io_uring *ring; /* of the control thread, for the bell */
+    struct io_uring *ring;                 /* of the control thread, for the bell */
     struct housekeeping_journal *journals; /* one per core */
     unsigned count;
     struct segment_preparation preparation; /* one at a time */

@@ -1,6 +1,7 @@
 /* Start: everything that can fail happens before the first thread runs, or in the threads' own
  * opening, which all wait for at a gate; nothing listens for requests before all of it succeeded.
- * Stop: ingresses first, because they hold what clients wait for; workers when no request is left. */
+ * Stop: ingresses first, because they hold what clients wait for; workers when no request is left.
+ */
 #include "server.h"
 
 #include "base/check.h"
@@ -32,8 +33,8 @@ struct gate {
     pthread_mutex_t mutex;
     pthread_cond_t changed;
     unsigned arrived;
-    bool open;   /* serve */
-    bool failed; /* go home */
+    bool open;               /* serve */
+    bool failed;             /* go home */
     struct base_error error; /* of the first that failed */
 };
 
@@ -88,7 +89,8 @@ static int raise_descriptor_limit(const struct server *server, struct base_error
     if (limit.rlim_max < needed)
         return base_error_set(error, -EMFILE,
                               "the open-file limit is %llu, but connections_max=%" PRIu64
-                              " needs %" PRIu64 ": raise it (ulimit -Hn, or LimitNOFILE= in the unit "
+                              " needs %" PRIu64
+                              ": raise it (ulimit -Hn, or LimitNOFILE= in the unit "
                               "file), or lower connections_max",
                               (unsigned long long)limit.rlim_max, config->connections_max, needed);
     limit.rlim_cur = limit.rlim_max;
@@ -167,8 +169,7 @@ static int recover_own_journals(struct server *server, struct base_error *error)
         journal->journal_fd = segment_catalog_journal(&server->catalog, i, true, error);
         if (journal->journal_fd < 0)
             return journal->journal_fd;
-        int result =
-            recover_journal(server, i, journal->journal_fd, &server->recoveries[i], error);
+        int result = recover_journal(server, i, journal->journal_fd, &server->recoveries[i], error);
         if (result == 0)
             result = housekeeping_supply(housekeeping, i, &server->recoveries[i], error);
         if (result < 0)
@@ -205,7 +206,8 @@ static int open_data(struct server *server, struct base_error *error)
 static void *zeroed(size_t count, size_t bytes)
 {
     size_t alignment = CACHE_LINE_BYTES;
-    void *memory = aligned_alloc(alignment, (count * bytes + alignment - 1) / alignment * alignment);
+    void *memory =
+        aligned_alloc(alignment, (count * bytes + alignment - 1) / alignment * alignment);
     CHECK(memory != NULL); /* a few hundred bytes per core, before anything serves */
     memset(memory, 0, count * bytes);
     return memory;
@@ -237,9 +239,8 @@ static void reserve_tables(struct server *server)
 static int reserve_queues(struct server *server, struct base_error *error)
 {
     uint64_t slots = server->options->config.queue_slots;
-    struct queue_mpmc *queues =
-        budget_reserve(&server->budget, "queues", server->topology.count, sizeof(*queues),
-                       "one per core", error);
+    struct queue_mpmc *queues = budget_reserve(&server->budget, "queues", server->topology.count,
+                                               sizeof(*queues), "one per core", error);
     if (queues == NULL)
         return error->code;
     server->state.queues = queues;
@@ -269,10 +270,10 @@ static int reserve_cores(struct server *server, struct base_error *error)
     }
     server->ingress_count = server->topology.count;
     if (result == 0 && server->options->has_admin) {
-        result = ingress_init(&server->ingresses[server->ingress_count],
-                              (uint16_t)server->ingress_count, INGRESS_ROLE_ADMIN,
-                              server->listeners[server->ingress_count], &server->state,
-                              &server->budget, error);
+        result =
+            ingress_init(&server->ingresses[server->ingress_count], (uint16_t)server->ingress_count,
+                         INGRESS_ROLE_ADMIN, server->listeners[server->ingress_count],
+                         &server->state, &server->budget, error);
         server->ingress_count++;
     }
     if (result == 0)
@@ -450,8 +451,9 @@ static void join_threads(struct server *server)
 
 static void begin_drain(struct server *server)
 {
-    base_log(BASE_LOG_INFO, "draining", "message=\"no new connections; a second signal does not "
-                                        "wait\"");
+    base_log(BASE_LOG_INFO, "draining",
+             "message=\"no new connections; a second signal does not "
+             "wait\"");
     store_relaxed(&server->state.service, STATE_DRAINING);
     tell_ingresses(server, 0, server->topology.count, URING_CONTROL_DRAIN);
 }
@@ -534,10 +536,14 @@ static void close_all(struct server *server)
     budget_fini(&server->budget);
     segment_watermark_close(&server->watermark);
     segment_catalog_close(&server->catalog);
-    void *tables[] = {server->recoveries,      server->handoffs,
-                      server->ingresses,       server->workers,
-                      server->threads,         server->listeners,
-                      server->state.doorbells, server->state.ingress_ring_fds,
+    void *tables[] = {server->recoveries,
+                      server->handoffs,
+                      server->ingresses,
+                      server->workers,
+                      server->threads,
+                      server->listeners,
+                      server->state.doorbells,
+                      server->state.ingress_ring_fds,
                       server->housekeeping.journals};
     for (size_t i = 0; i < sizeof(tables) / sizeof(tables[0]); i++)
         free(tables[i]);

@@ -13,7 +13,7 @@
 #include <stdbool.h>
 
 struct server_options {
-    const char *data;             /* directory */
+    const char *data;              /* directory */
     struct ingress_address listen; /* port 0: chosen, and filled in */
     bool has_admin;
     struct ingress_address admin;

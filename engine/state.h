@@ -2,8 +2,8 @@
  * reach whom.
  *
  * Owner: the server; filled in before threads start, read-only then but for the atomics, each of
- * which has one kind of writer. Relaxed order suffices: the values only steer answers, they guard no
- * other memory.
+ * which has one kind of writer. Relaxed order suffices: the values only steer answers, they guard
+ * no other memory.
  */
 #ifndef SLUICE_STATE_H
 #define SLUICE_STATE_H
@@ -20,13 +20,13 @@ enum state_service { STATE_STARTING, STATE_READY, STATE_DRAINING };
 struct state {
     const struct config *config;
     unsigned core_count;
-    struct queue_mpmc *queues;       /* one per core */
-    struct queue_doorbell *doorbells; /* one per core, of its worker */
-    int *ingress_ring_fds;           /* one per core */
-    int control_fd;                  /* eventfd: something for the control thread to look at */
-    _Atomic uint32_t service;         /* enum state_service; control thread */
-    _Atomic uint32_t journals_failed; /* workers, each adds 1 once */
-    _Atomic uint32_t journals_full;   /* control thread: journals that want room and get none */
+    struct queue_mpmc *queues;          /* one per core */
+    struct queue_doorbell *doorbells;   /* one per core, of its worker */
+    int *ingress_ring_fds;              /* one per core */
+    int control_fd;                     /* eventfd: something for the control thread to look at */
+    _Atomic uint32_t service;           /* enum state_service; control thread */
+    _Atomic uint32_t journals_failed;   /* workers, each adds 1 once */
+    _Atomic uint32_t journals_full;     /* control thread: journals that want room and get none */
     _Atomic uint32_t ingresses_drained; /* ingress threads, each adds 1 once */
 };
 

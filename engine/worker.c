@@ -69,9 +69,9 @@ int worker_init(struct worker *worker, unsigned index, unsigned core, struct sta
     worker->journal_memory =
         budget_reserve(budget, "journals", 1, bytes,
                        "per worker: two batches, a header block, two batch indexes", error);
-    worker->completed = budget_reserve(budget, "completed chains", state->core_count,
-                                       sizeof(struct worker_chain), "per worker, one per ingress",
-                                       error);
+    worker->completed =
+        budget_reserve(budget, "completed chains", state->core_count, sizeof(struct worker_chain),
+                       "per worker, one per ingress", error);
     if (worker->journal_memory == NULL || worker->completed == NULL)
         return error->code;
     worker->parser = record_json_parser_create(config->body_bytes_max);
@@ -100,11 +100,12 @@ static int register_buffers(struct worker *worker, struct base_error *error)
     struct iovec memory = {worker->journal_memory, worker->journal_memory_bytes};
     int result = io_uring_register_buffers(&worker->ring, &memory, 1);
     if (result == -ENOMEM)
-        return base_error_set(error, result,
-                              "RLIMIT_MEMLOCK does not allow registering %zu bytes per core: raise it "
-                              "(ulimit -l, or LimitMEMLOCK= in the unit file), or set "
-                              "registered_buffers=0",
-                              worker->journal_memory_bytes);
+        return base_error_set(
+            error, result,
+            "RLIMIT_MEMLOCK does not allow registering %zu bytes per core: raise it "
+            "(ulimit -l, or LimitMEMLOCK= in the unit file), or set "
+            "registered_buffers=0",
+            worker->journal_memory_bytes);
     if (result < 0)
         return base_error_os(error, result, "cannot register the batch buffers");
     worker->registered_buffers = true;
@@ -471,8 +472,7 @@ static void rest(struct worker *worker)
 {
     struct queue_doorbell *doorbell = &worker->state->doorbells[worker->index];
     uint64_t mark_ns = worker->config->mark_idle_ms * NANOSECONDS_PER_MILLISECOND;
-    bool mark_owed =
-        worker->journal.mark_owed && worker->journal.state == SEGMENT_JOURNAL_IDLE;
+    bool mark_owed = worker->journal.mark_owed && worker->journal.state == SEGMENT_JOURNAL_IDLE;
     queue_doorbell_fall_asleep(doorbell);
     if (queue_mpmc_depth(&worker->state->queues[worker->index]) > 0) {
         queue_doorbell_wake_up(doorbell);

@@ -45,8 +45,8 @@ struct worker {
     struct record_json_parser *parser;
     struct base_random random;
 
-    struct worker_chain open;   /* requests whose records are in the open batch */
-    struct worker_chain flying; /* ... in the batch being written */
+    struct worker_chain open;       /* requests whose records are in the open batch */
+    struct worker_chain flying;     /* ... in the batch being written */
     struct worker_chain *completed; /* per ingress: answered, to be sent back this round */
     struct ingress_request *carry;  /* parsed, but its record did not fit the open batch */
     struct record_envelope carry_envelope;

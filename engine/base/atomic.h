@@ -14,8 +14,8 @@
  * lines, because the adjacent-line prefetcher pulls pairs. */
 #define CACHE_LINE_BYTES 128
 
-#define load_relaxed(object) atomic_load_explicit((object), memory_order_relaxed)
-#define load_acquire(object) atomic_load_explicit((object), memory_order_acquire)
+#define load_relaxed(object)         atomic_load_explicit((object), memory_order_relaxed)
+#define load_acquire(object)         atomic_load_explicit((object), memory_order_acquire)
 #define store_relaxed(object, value) atomic_store_explicit((object), (value), memory_order_relaxed)
 #define store_release(object, value) atomic_store_explicit((object), (value), memory_order_release)
 #define exchange_acq_rel(object, value)                                                            \

@@ -28,7 +28,6 @@ _Noreturn void base_check_failed(const char *condition, const char *file, int li
 
 #define CHECK_SLOW(condition) CHECK(!SLUICE_SANITIZED || (condition))
 
-#define CHECK_OBJECT(pointer, expected)                                                            \
-    CHECK((pointer) != NULL && (pointer)->magic == (expected))
+#define CHECK_OBJECT(pointer, expected) CHECK((pointer) != NULL && (pointer)->magic == (expected))
 
 #endif

@@ -14,7 +14,8 @@ struct base_error {
     char text[BASE_ERROR_TEXT_BYTES];
 };
 
-/* Sets the text and returns `code` (negative), so that a caller can `return base_error_set(...)`. */
+/* Sets the text and returns `code` (negative), so that a caller can `return base_error_set(...)`.
+ */
 int base_error_set(struct base_error *error, int code, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 

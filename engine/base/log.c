@@ -14,7 +14,8 @@ void base_log(enum base_log_level level, const char *event, const char *format, 
     char line[LINE_BYTES_MAX];
     char time[BASE_CLOCK_TEXT_BYTES];
     base_clock_format(base_clock_realtime_ns(), time);
-    int head = snprintf(line, sizeof(line), "time=%s level=%s event=%s ", time, names[level], event);
+    int head =
+        snprintf(line, sizeof(line), "time=%s level=%s event=%s ", time, names[level], event);
     va_list arguments;
     va_start(arguments, format);
     int tail = vsnprintf(line + head, sizeof(line) - (size_t)head - 1, format, arguments);

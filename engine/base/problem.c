@@ -18,8 +18,8 @@ const struct base_problem_class *base_problem_class_of(enum base_problem_kind ki
     return &classes[kind];
 }
 
-void base_problem_set(struct base_problem *problem, enum base_problem_kind kind,
-                      const char *format, ...)
+void base_problem_set(struct base_problem *problem, enum base_problem_kind kind, const char *format,
+                      ...)
 {
     problem->kind = kind;
     problem->pointer[0] = '\0';

@@ -49,7 +49,7 @@ const struct base_problem_class *base_problem_class_of(enum base_problem_kind ki
 
 /* Bytes, with the NUL. A pointer that is longer is cut at a UTF-8 character and ends in "...". */
 #define BASE_PROBLEM_POINTER_BYTES 160
-#define BASE_PROBLEM_DETAIL_BYTES 224
+#define BASE_PROBLEM_DETAIL_BYTES  224
 
 struct base_problem {
     enum base_problem_kind kind;
@@ -58,8 +58,8 @@ struct base_problem {
 };
 
 /* Sets kind and detail and an empty pointer. */
-void base_problem_set(struct base_problem *problem, enum base_problem_kind kind,
-                      const char *format, ...) __attribute__((format(printf, 3, 4)));
+void base_problem_set(struct base_problem *problem, enum base_problem_kind kind, const char *format,
+                      ...) __attribute__((format(printf, 3, 4)));
 
 /* Appends "/" and `name` with "~" and "/" escaped (RFC 6901, section 3). */
 void base_problem_pointer_push(struct base_problem *problem, const char *name, size_t name_bytes);

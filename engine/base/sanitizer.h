@@ -19,10 +19,10 @@ void __tsan_release(void *address);
 
 #if defined(__SANITIZE_ADDRESS__)
 #include <sanitizer/asan_interface.h>
-#define MEMORY_POISON(address, bytes) ASAN_POISON_MEMORY_REGION((address), (bytes))
+#define MEMORY_POISON(address, bytes)   ASAN_POISON_MEMORY_REGION((address), (bytes))
 #define MEMORY_UNPOISON(address, bytes) ASAN_UNPOISON_MEMORY_REGION((address), (bytes))
 #else
-#define MEMORY_POISON(address, bytes) ((void)(address), (void)(bytes))
+#define MEMORY_POISON(address, bytes)   ((void)(address), (void)(bytes))
 #define MEMORY_UNPOISON(address, bytes) ((void)(address), (void)(bytes))
 #endif
 

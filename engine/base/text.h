@@ -24,7 +24,7 @@ void base_text_string(struct base_text *text, const char *string); /* NUL-termin
 void base_text_unsigned(struct base_text *text, uint64_t value);
 void base_text_signed(struct base_text *text, int64_t value);
 void base_text_hex(struct base_text *text, const void *data, size_t bytes); /* lower case */
-void base_text_time(struct base_text *text, uint64_t ns); /* base_clock_format */
+void base_text_time(struct base_text *text, uint64_t ns);                   /* base_clock_format */
 
 /* A JSON string with its quotes (RFC 8259, section 7): control characters, quote and backslash are
  * escaped, everything else is copied, so UTF-8 stays what it was. */

@@ -11,7 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define JOURNALS_MAX 1024
+#define JOURNALS_MAX        1024
 #define ENVELOPE_TEXT_BYTES 65536 /* every field of an envelope at its limit, all escaped */
 
 struct selection {
@@ -176,8 +176,10 @@ static bool parse_number(const char *text, uint64_t maximum, uint64_t *number_ou
 static bool parse_options(int argc, char **argv, struct selection *selection)
 {
     static const struct option options[] = {
-        {"raw", no_argument, NULL, 'r'},        {"journal", required_argument, NULL, 'j'},
-        {"from", required_argument, NULL, 'f'}, {"limit", required_argument, NULL, 'l'},
+        {"raw", no_argument, NULL, 'r'},
+        {"journal", required_argument, NULL, 'j'},
+        {"from", required_argument, NULL, 'f'},
+        {"limit", required_argument, NULL, 'l'},
         {0},
     };
     int option;
@@ -185,8 +187,8 @@ static bool parse_options(int argc, char **argv, struct selection *selection)
         uint64_t number = 0;
         if (option == '?')
             return false;
-        if (option != 'r' && !parse_number(optarg, option == 'j' ? UINT32_MAX : UINT64_MAX,
-                                           &number)) {
+        if (option != 'r' &&
+            !parse_number(optarg, option == 'j' ? UINT32_MAX : UINT64_MAX, &number)) {
             fprintf(stderr, "sluice: \"%s\" is not a number in range\n", optarg);
             return false;
         }
@@ -216,8 +218,8 @@ int command_cat(int argc, char **argv)
     if (!parse_options(argc, argv, &selection))
         return EX_USAGE;
     const char *directory = argv[optind];
-    int count = sluice_reader_journals(directory, journals, JOURNALS_MAX, error_text,
-                                       sizeof(error_text));
+    int count =
+        sluice_reader_journals(directory, journals, JOURNALS_MAX, error_text, sizeof(error_text));
     if (count < 0) {
         fprintf(stderr, "sluice: %s\n", error_text);
         return COMMAND_EXIT_FAILED;

@@ -9,8 +9,8 @@
 
 #include <sysexits.h>
 
-#define COMMAND_EXIT_DONE 0
-#define COMMAND_EXIT_NO 1
+#define COMMAND_EXIT_DONE   0
+#define COMMAND_EXIT_NO     1
 #define COMMAND_EXIT_FAILED 2
 
 int command_serve(int argc, char **argv);

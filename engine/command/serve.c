@@ -68,9 +68,12 @@ static int exit_code_of(int result)
 int command_serve(int argc, char **argv)
 {
     static const struct option known[] = {
-        {"data", required_argument, NULL, 'd'},   {"listen", required_argument, NULL, 'l'},
-        {"admin", required_argument, NULL, 'a'},  {"cores", required_argument, NULL, 'o'},
-        {"config", required_argument, NULL, 'c'}, {"set", required_argument, NULL, 's'},
+        {"data", required_argument, NULL, 'd'},
+        {"listen", required_argument, NULL, 'l'},
+        {"admin", required_argument, NULL, 'a'},
+        {"cores", required_argument, NULL, 'o'},
+        {"config", required_argument, NULL, 'c'},
+        {"set", required_argument, NULL, 's'},
         {0},
     };
     struct server_options options = {.data = NULL};

@@ -27,8 +27,8 @@ int command_verify(int argc, char **argv)
     fprintf(stderr,
             "sluice: %s: %" PRIu64 " journals, %" PRIu64 " segments, %" PRIu64 " batches, %" PRIu64
             " records, %" PRIu64 " bytes read: %s\n",
-            argv[1], report.journals, report.segments, report.batches, report.records,
-            report.bytes, report.damages == 0 ? "all of it valid" : "DAMAGED, see above");
+            argv[1], report.journals, report.segments, report.batches, report.records, report.bytes,
+            report.damages == 0 ? "all of it valid" : "DAMAGED, see above");
     if (report.torn_bytes > 0)
         fprintf(stderr,
                 "sluice: %" PRIu64 " bytes behind the last batches are unfinished writes; nothing "

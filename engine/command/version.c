@@ -1,5 +1,5 @@
-#include "command/command.h"
 #include "sluice/version.h"
+#include "command/command.h"
 
 #include <stdio.h>
 

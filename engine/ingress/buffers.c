@@ -14,9 +14,9 @@ int ingress_buffers_reserve(struct ingress_buffers *buffers, const struct config
         .send_bytes = (uint32_t)config->send_buffer_bytes,
         .send_free_count = (uint32_t)config->send_buffers_max,
     };
-    buffers->ring = budget_reserve(budget, "receive ring", buffers->receive_count,
-                                   sizeof(struct io_uring_buf),
-                                   "one entry per receive buffer, shared with the kernel", error);
+    buffers->ring =
+        budget_reserve(budget, "receive ring", buffers->receive_count, sizeof(struct io_uring_buf),
+                       "one entry per receive buffer, shared with the kernel", error);
     buffers->receive_memory = budget_reserve(
         budget, "receive buffers", buffers->receive_count, buffers->receive_bytes,
         "what one round of completions may bring; given back within the round", error);
@@ -35,9 +35,9 @@ int ingress_buffers_reserve(struct ingress_buffers *buffers, const struct config
 
 static void offer(struct ingress_buffers *buffers, uint16_t id, int position)
 {
-    io_uring_buf_ring_add(buffers->ring, buffers->receive_memory + (size_t)id * buffers->receive_bytes,
-                          buffers->receive_bytes, id,
-                          io_uring_buf_ring_mask(buffers->receive_count), position);
+    io_uring_buf_ring_add(
+        buffers->ring, buffers->receive_memory + (size_t)id * buffers->receive_bytes,
+        buffers->receive_bytes, id, io_uring_buf_ring_mask(buffers->receive_count), position);
 }
 
 int ingress_buffers_register(struct ingress_buffers *buffers, struct io_uring *ring,

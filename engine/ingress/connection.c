@@ -4,14 +4,18 @@
 #include "ingress/connection.h"
 
 #include "base/check.h"
+#include "base/clock.h"
 #include "ingress/ingress.h"
 #include "ingress/intake.h"
 
 #include <errno.h>
 #include <string.h>
 
-void ingress_connection_settle_later(struct ingress *ingress,
-                                     struct ingress_connection *connection)
+/* How long a send may be stuck before a connection that holds receive buffers, while others wait
+ * for some, is taken to be hoarding: many round trips of a client that reads. */
+#define HOARDING_NS (100 * NANOSECONDS_PER_MILLISECOND)
+
+void ingress_connection_settle_later(struct ingress *ingress, struct ingress_connection *connection)
 {
     if (connection->settling)
         return;
@@ -130,11 +134,44 @@ static void take_bytes(struct ingress *ingress, struct ingress_connection *conne
         ingress_buffers_give_back(&ingress->buffers, id);
     else
         hold(ingress, connection, id, bytes, (uint32_t)consumed);
-    /* What paused connections hold is taken from all others: half of the buffers is the limit, and
-     * the connection that wants more goes. Its client sent far more than it may have in flight. */
-    if (ingress->buffers.held > ingress->buffers.receive_count / 2 &&
-        connection->held_first != INGRESS_HELD_NONE)
-        ingress_connection_abort(ingress, connection);
+}
+
+static void starve(struct ingress *ingress, struct ingress_connection *connection)
+{
+    if (connection->starved)
+        return;
+    connection->starved = true;
+    connection->starve_next = ingress->starved_first;
+    ingress->starved_first = connection;
+}
+
+/* Paused connections give their buffers back when their pipeline moves, which is up to us, unless
+ * the client does not read what we send. Then it has no claim on buffers that others wait for. */
+static void end_hoarders(struct ingress *ingress)
+{
+    uint64_t length_ns = ingress->deadlines.length_ns[INGRESS_DEADLINE_SEND];
+    for (uint32_t i = 0; i < ingress->connection_count; i++) {
+        struct ingress_connection *connection = &ingress->connections[i];
+        if (!connection->in_use || connection->held_first == INGRESS_HELD_NONE ||
+            connection->deadline.kind != INGRESS_DEADLINE_SEND)
+            continue;
+        if (ingress->now_ns >= connection->deadline.expires_ns - length_ns + HOARDING_NS)
+            ingress_connection_abort(ingress, connection);
+    }
+}
+
+void ingress_connection_feed_starved(struct ingress *ingress)
+{
+    uint32_t available = ingress->buffers.receive_count - ingress->buffers.held;
+    if (ingress->starved_first != NULL && available == 0)
+        end_hoarders(ingress);
+    while (ingress->starved_first != NULL && available > 0) {
+        struct ingress_connection *connection = ingress->starved_first;
+        ingress->starved_first = connection->starve_next;
+        connection->starved = false;
+        ingress_connection_settle_later(ingress, connection);
+        available--;
+    }
 }
 
 void ingress_connection_received(struct ingress *ingress, struct ingress_connection *connection,
@@ -150,7 +187,9 @@ void ingress_connection_received(struct ingress *ingress, struct ingress_connect
                    (uint32_t)result);
     else if (result == 0)
         connection->peer_closed = true;
-    else if (result != -ENOBUFS && result != -ECANCELED && result != -EINTR && result != -EAGAIN)
+    else if (result == -ENOBUFS)
+        starve(ingress, connection);
+    else if (result != -ECANCELED && result != -EINTR && result != -EAGAIN)
         ingress_connection_abort(ingress, connection); /* reset by the client, timed out ... */
     ingress_connection_settle_later(ingress, connection);
 }
@@ -160,8 +199,7 @@ void ingress_connection_received(struct ingress *ingress, struct ingress_connect
 static void start_send(struct ingress *ingress, struct ingress_connection *connection)
 {
     struct io_uring_sqe *entry = ingress_operation(ingress, connection);
-    const char *memory =
-        ingress_buffers_send_memory(&ingress->buffers, connection->send_buffer);
+    const char *memory = ingress_buffers_send_memory(&ingress->buffers, connection->send_buffer);
     io_uring_prep_send(entry, connection->fd, memory + connection->send_done,
                        connection->send_bytes - connection->send_done, MSG_NOSIGNAL | MSG_WAITALL);
     entry->flags |= ingress->direct ? IOSQE_FIXED_FILE : 0;
@@ -226,9 +264,8 @@ static bool ends_connection(const struct ingress *ingress,
                             const struct ingress_request *request)
 {
     bool last = request->pipeline_next == NULL;
-    return !request->keep_alive ||
-           (last && (connection->stop_input || ingress->draining) &&
-            connection->last_words == BASE_PROBLEM_NONE);
+    return !request->keep_alive || (last && (connection->stop_input || ingress->draining) &&
+                                    connection->last_words == BASE_PROBLEM_NONE);
 }
 
 /* Everything that is ready goes into one buffer. */
@@ -427,7 +464,7 @@ void ingress_connection_settle(struct ingress *ingress, struct ingress_connectio
         end_if_finished(ingress, connection);
     bool paused = connection->held_first != INGRESS_HELD_NONE;
     bool wants_input = !paused && !connection->peer_closed && !connection->aborted &&
-                       !connection->close_queued;
+                       !connection->close_queued && !connection->starved;
     if (wants_input && !connection->receiving && !connection->cancelling)
         start_receiving(ingress, connection);
     if (paused && connection->receiving && !connection->cancelling)
@@ -435,7 +472,8 @@ void ingress_connection_settle(struct ingress *ingress, struct ingress_connectio
     ingress_deadline_set(&ingress->deadlines, &connection->deadline, deadline_of(connection), 0,
                          ingress->now_ns);
     if (connection->close_queued && connection->operations == 0 &&
-        connection->pipeline_head == NULL && !connection->waiting && !connection->settling)
+        connection->pipeline_head == NULL && !connection->waiting && !connection->starved &&
+        !connection->settling)
         free_slot(ingress, connection);
 }
 
@@ -448,8 +486,9 @@ void ingress_connection_expired(struct ingress *ingress, struct ingress_connecti
         ingress_intake_refuse(ingress, connection, BASE_PROBLEM_REQUEST_TIMEOUT,
                               "the header section did not arrive within header_deadline_ms");
     else if (kind == INGRESS_DEADLINE_BODY)
-        ingress_intake_refuse(ingress, connection, BASE_PROBLEM_REQUEST_TIMEOUT,
-                              "the body did not arrive within body_deadline_ms; nothing was stored");
+        ingress_intake_refuse(
+            ingress, connection, BASE_PROBLEM_REQUEST_TIMEOUT,
+            "the body did not arrive within body_deadline_ms; nothing was stored");
     else
         ingress_connection_abort(ingress, connection);
     ingress_connection_settle_later(ingress, connection);

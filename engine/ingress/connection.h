@@ -4,8 +4,8 @@
  * every operation on the ring that names it has completed, and every request it lent to a worker
  * is back; so no completion and no request ever meets the wrong connection.
  *
- * Responses leave in the order of the requests: `pipeline` is that order, and only a DONE request at
- * its head is written. One send at a time; responses that are ready together leave together.
+ * Responses leave in the order of the requests: `pipeline` is that order, and only a DONE request
+ * at its head is written. One send at a time; responses that are ready together leave together.
  */
 #ifndef SLUICE_INGRESS_CONNECTION_H
 #define SLUICE_INGRESS_CONNECTION_H
@@ -19,7 +19,7 @@
 #include <stdint.h>
 
 #define INGRESS_CONNECTION_MAGIC 0xC0442EC7u
-#define INGRESS_HELD_NONE UINT16_MAX
+#define INGRESS_HELD_NONE        UINT16_MAX
 
 struct ingress;
 
@@ -27,26 +27,28 @@ struct ingress_connection {
     uint32_t magic;
     uint32_t index;
     struct ingress *ingress; /* the owner */
-    int32_t fd;          /* direct descriptor or ordinary one, as the ingress has them */
-    uint16_t operations; /* on the ring that have not had their last completion */
+    int32_t fd;              /* direct descriptor or ordinary one, as the ingress has them */
+    uint16_t operations;     /* on the ring that have not had their last completion */
     uint16_t pipeline_count;
     bool in_use;
-    bool receiving;    /* a multishot receive is armed */
-    bool cancelling;   /* it is being cancelled */
-    bool sending;      /* a send is under way */
-    bool peer_closed;  /* the client has sent its last byte */
-    bool stop_input;   /* nothing more is parsed; what still arrives is thrown away */
-    bool lingering;    /* our side is shut down, we wait for the client's end */
-    bool aborted;      /* nothing more is sent */
-    bool close_queued; /* the descriptor is being or has been closed */
-    bool shut_down;    /* a shutdown of both directions was queued */
-    bool settling;     /* on the ingress's list for the end of the round */
-    bool waiting;      /* on the ingress's list for a send buffer */
+    bool receiving;       /* a multishot receive is armed */
+    bool cancelling;      /* it is being cancelled */
+    bool sending;         /* a send is under way */
+    bool peer_closed;     /* the client has sent its last byte */
+    bool stop_input;      /* nothing more is parsed; what still arrives is thrown away */
+    bool lingering;       /* our side is shut down, we wait for the client's end */
+    bool aborted;         /* nothing more is sent */
+    bool close_queued;    /* the descriptor is being or has been closed */
+    bool shut_down;       /* a shutdown of both directions was queued */
+    bool settling;        /* on the ingress's list for the end of the round */
+    bool waiting;         /* on the ingress's list for a send buffer */
+    bool starved;         /* on the ingress's list for receive buffers */
     bool continue_wanted; /* a 100 Continue is due */
     uint8_t last_words;   /* enum base_problem_kind sent when the pipeline is empty, then the end */
 
     struct ingress_connection *settle_next;
     struct ingress_connection *wait_next;
+    struct ingress_connection *starve_next;
     struct ingress_request *pipeline_head, *pipeline_tail;
     struct ingress_request *filling; /* whose body is being received; the tail, or NULL */
 
@@ -81,6 +83,10 @@ void ingress_connection_settle(struct ingress *ingress, struct ingress_connectio
 
 /* Settles the connection that has waited longest for a send buffer, if there is one to be had. */
 void ingress_connection_wake_waiting(struct ingress *ingress);
+
+/* Lets connections receive again that found no buffer, as far as there are buffers now; when there
+ * are none, ends those that hold buffers and do not read their responses. */
+void ingress_connection_feed_starved(struct ingress *ingress);
 
 /* Its deadline has passed. */
 void ingress_connection_expired(struct ingress *ingress, struct ingress_connection *connection);

@@ -23,6 +23,9 @@
  * whichever comes first: descriptors that others hold give no event. */
 #define ACCEPT_RETRY_NS (100 * NANOSECONDS_PER_MILLISECOND)
 
+/* While connections wait for receive buffers, who hoards them is looked at this often. */
+#define STARVED_LOOK_NS (50 * NANOSECONDS_PER_MILLISECOND)
+
 static void set_deadlines(struct ingress *ingress)
 {
     const struct config *config = ingress->config;
@@ -40,9 +43,9 @@ static int reserve_connections(struct ingress *ingress, struct budget *budget,
 {
     uint32_t count = ingress->connections_max + INGRESS_SPARE_CONNECTIONS;
     ingress->connection_count = ingress->free_connection_count = count;
-    ingress->connections = budget_reserve(
-        budget, "connections", count, sizeof(struct ingress_connection),
-        "connections_max, and 64 that are only told to go away", error);
+    ingress->connections =
+        budget_reserve(budget, "connections", count, sizeof(struct ingress_connection),
+                       "connections_max, and 64 that are only told to go away", error);
     ingress->free_connections = budget_reserve(budget, "connection list", count, sizeof(uint32_t),
                                                "one per connection", error);
     ingress->held_next = budget_reserve(budget, "held list", ingress->buffers.receive_count,
@@ -96,8 +99,7 @@ int ingress_open(struct ingress *ingress, struct base_error *error)
         return result;
     result = ingress_buffers_register(&ingress->buffers, &ingress->ring, error);
     if (result == 0 && ingress->direct) {
-        int registered =
-            io_uring_register_files_sparse(&ingress->ring, ingress->connection_count);
+        int registered = io_uring_register_files_sparse(&ingress->ring, ingress->connection_count);
         if (registered < 0) {
             base_log(BASE_LOG_WARNING, "direct-descriptors",
                      "error=\"%s\" message=\"using ordinary descriptors; raise RLIMIT_NOFILE to at "
@@ -329,6 +331,8 @@ static void settle_connections(struct ingress *ingress)
 {
     for (;;) {
         ingress_connection_wake_waiting(ingress);
+        if (ingress->settle_first == NULL)
+            ingress_connection_feed_starved(ingress);
         struct ingress_connection *connection = ingress->settle_first;
         if (connection == NULL)
             return;
@@ -343,9 +347,9 @@ static void expire_deadlines(struct ingress *ingress)
     struct ingress_deadline *expired;
     while ((expired = ingress_deadlines_expired(&ingress->deadlines, ingress->now_ns)) != NULL)
         ingress_connection_expired(
-            ingress, (struct ingress_connection *)(void *)((char *)expired -
-                                                           offsetof(struct ingress_connection,
-                                                                    deadline)));
+            ingress,
+            (struct ingress_connection *)(void *)((char *)expired -
+                                                  offsetof(struct ingress_connection, deadline)));
 }
 
 /* What has not been received completely by now is given up; what was received is still answered. */
@@ -394,6 +398,8 @@ static uint64_t time_to_wait(const struct ingress *ingress)
         next = ingress->drain_until_ns;
     if (ingress->accept_retry_ns > 0 && ingress->accept_retry_ns < next)
         next = ingress->accept_retry_ns;
+    if (ingress->starved_first != NULL && next > ingress->now_ns + STARVED_LOOK_NS)
+        next = ingress->now_ns + STARVED_LOOK_NS;
     if (next == UINT64_MAX)
         return UINT64_MAX;
     return next > ingress->now_ns ? next - ingress->now_ns : 0;

@@ -35,7 +35,7 @@ struct ingress {
     bool direct; /* sockets are direct descriptors */
 
     struct ingress_buffers buffers;
-    uint16_t *held_next; /* per receive buffer: the one behind it on a connection's held list */
+    uint16_t *held_next;  /* per receive buffer: the one behind it on a connection's held list */
     uint32_t *held_bytes; /* per receive buffer: bytes in it */
     struct ingress_requests requests;
     struct ingress_connection *connections;
@@ -48,17 +48,18 @@ struct ingress {
     struct base_random random;
     struct base_problem scratch_problem; /* where the parser explains itself */
 
-    struct ingress_connection *settle_first; /* to be settled at the end of the round */
+    struct ingress_connection *settle_first;           /* to be settled at the end of the round */
     struct ingress_connection *wait_first, *wait_last; /* for a send buffer, in order */
-    uint64_t now_ns;                         /* monotonic, taken once a round */
-    uint64_t date_second;                    /* of `date` */
+    struct ingress_connection *starved_first;          /* for receive buffers, in no order */
+    uint64_t now_ns;                                   /* monotonic, taken once a round */
+    uint64_t date_second;                              /* of `date` */
     char date[INGRESS_DATE_BYTES];
     uint32_t next_queue;      /* where to look first when the own queue is full */
     bool accepting;           /* the multishot accept is armed */
     uint64_t accept_retry_ns; /* descriptors ran out: not before then; 0: at once */
     bool draining, drained, stopping;
-    uint64_t drain_until_ns;  /* then half-received requests are given up */
-    bool *has_work; /* per worker: got a request in this round */
+    uint64_t drain_until_ns; /* then half-received requests are given up */
+    bool *has_work;          /* per worker: got a request in this round */
 };
 
 /* Reserves every pool. The ring is made by the thread. */

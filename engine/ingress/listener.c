@@ -11,8 +11,8 @@
 #include <string.h>
 #include <unistd.h>
 
-#define BACKLOG 4096 /* capped by net.core.somaxconn; a reminder brings thousands at once */
-#define RETRY_MS 5   /* there is no event for "the port is free" */
+#define BACKLOG  4096 /* capped by net.core.somaxconn; a reminder brings thousands at once */
+#define RETRY_MS 5    /* there is no event for "the port is free" */
 
 int ingress_address_parse(struct ingress_address *address, const char *text,
                           struct base_error *error)
@@ -24,9 +24,9 @@ int ingress_address_parse(struct ingress_address *address, const char *text,
     *address = (struct ingress_address){.bytes = 0};
     if (colon == NULL || colon[1] < '0' || colon[1] > '9' || *end != '\0' || port > 65535 ||
         (size_t)(colon - text) >= sizeof(host))
-        return base_error_set(error, -EINVAL,
-                              "%s is not an address: write 127.0.0.1:8080, [::1]:8080 or 0.0.0.0:8080",
-                              text);
+        return base_error_set(
+            error, -EINVAL,
+            "%s is not an address: write 127.0.0.1:8080, [::1]:8080 or 0.0.0.0:8080", text);
     snprintf(host, sizeof(host), "%.*s", (int)(colon - text), text);
     size_t length = strlen(host);
     if (length > 2 && host[0] == '[' && host[length - 1] == ']') {
@@ -44,8 +44,8 @@ int ingress_address_parse(struct ingress_address *address, const char *text,
                       &address->socket.v4.sin_addr) == 1)
             return 0;
     }
-    return base_error_set(error, -EINVAL, "%s: \"%s\" is not an IP address (names are not looked up)",
-                          text, host);
+    return base_error_set(error, -EINVAL,
+                          "%s: \"%s\" is not an IP address (names are not looked up)", text, host);
 }
 
 void ingress_address_format(const struct ingress_address *address,
@@ -125,7 +125,8 @@ int ingress_listeners_open(struct ingress_address *address, unsigned count, uint
     }
     if (result == -EADDRINUSE)
         return base_error_set(error, result,
-                              "%s is in use by another process: stop it, or choose another port", text);
+                              "%s is in use by another process: stop it, or choose another port",
+                              text);
     if (result < 0)
         return base_error_os(error, result, "cannot listen on %s", text);
     return 0;

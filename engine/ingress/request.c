@@ -11,8 +11,9 @@
 
 static size_t arena_bytes_for(size_t body_bytes)
 {
-    size_t bytes = body_bytes + RECORD_JSON_PADDING_BYTES + record_submission_arena_bytes(body_bytes) +
-                   EXTRA_BYTES + RECORD_ARENA_RED_ZONE_BYTES;
+    size_t bytes = body_bytes + RECORD_JSON_PADDING_BYTES +
+                   record_submission_arena_bytes(body_bytes) + EXTRA_BYTES +
+                   RECORD_ARENA_RED_ZONE_BYTES;
     return (bytes + 63) & ~(size_t)63;
 }
 
@@ -49,9 +50,9 @@ int ingress_requests_reserve(struct ingress_requests *requests, const struct con
                                      error);
     requests->large_all = budget_reserve(budget, "large arena heads", requests->large_count,
                                          sizeof(struct record_arena), "one per large arena", error);
-    uint8_t *large = budget_reserve(budget, "large arenas", requests->large_count, large_bytes,
-                                    "large_arenas_max per core: the same sum for body_bytes_max",
-                                    error);
+    uint8_t *large =
+        budget_reserve(budget, "large arenas", requests->large_count, large_bytes,
+                       "large_arenas_max per core: the same sum for body_bytes_max", error);
     requests->large_free =
         budget_reserve(budget, "large arena list", requests->large_count,
                        sizeof(struct record_arena *), "one per large arena", error);

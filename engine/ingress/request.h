@@ -2,8 +2,8 @@
  *
  * Owner: the ingress that received it. It is lent to a worker from the push to a queue until it
  * comes back in a chain of completed requests; in between the ingress touches only `pipeline_next`,
- * which the worker never does. `next` belongs to whoever has the request: the free list, the worker's
- * batch, or the chain. Memory is never freed, only reset, and only by the owner.
+ * which the worker never does. `next` belongs to whoever has the request: the free list, the
+ * worker's batch, or the chain. Memory is never freed, only reset, and only by the owner.
  */
 #ifndef SLUICE_INGRESS_REQUEST_H
 #define SLUICE_INGRESS_REQUEST_H
@@ -20,8 +20,8 @@
 
 #define INGRESS_REQUEST_MAGIC 0x4E657175u
 
-/* Bodies up to here live in the arena that each request has; larger ones borrow a large arena. Three
- * quarters above the median form of the CDISC pilot, and above its largest. */
+/* Bodies up to here live in the arena that each request has; larger ones borrow a large arena.
+ * Three quarters above the median form of the CDISC pilot, and above its largest. */
 #define INGRESS_REQUEST_SMALL_BODY_BYTES 1024
 
 enum ingress_request_state {
@@ -43,13 +43,13 @@ struct ingress_connection;
 
 struct ingress_request {
     uint32_t magic;
-    uint16_t ingress;  /* index of the owner */
-    uint8_t state;     /* enum ingress_request_state; the ingress */
-    uint8_t answer;    /* enum ingress_answer; whoever has the request */
-    bool keep_alive;   /* the connection goes on behind the response */
-    bool head_only;    /* HEAD: no content in the response */
-    bool old_version;  /* HTTP/1.0: keep-alive must be said */
-    bool discard;      /* the body is read and thrown away */
+    uint16_t ingress; /* index of the owner */
+    uint8_t state;    /* enum ingress_request_state; the ingress */
+    uint8_t answer;   /* enum ingress_answer; whoever has the request */
+    bool keep_alive;  /* the connection goes on behind the response */
+    bool head_only;   /* HEAD: no content in the response */
+    bool old_version; /* HTTP/1.0: keep-alive must be said */
+    bool discard;     /* the body is read and thrown away */
     struct ingress_request *next;
     struct ingress_request *pipeline_next;
     struct ingress_connection *connection;

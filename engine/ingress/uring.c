@@ -18,8 +18,8 @@ static int check_kernel(struct base_error *error)
     CHECK(uname(&name) == 0);
     sscanf(name.release, "%u.%u.%u", &major, &minor, &patch);
     if (major < 6 || (major == 6 && minor < 1))
-        return base_error_set(error, -ENOSYS,
-                              "kernel %s is too old: Sluice needs Linux 6.1 or newer", name.release);
+        return base_error_set(
+            error, -ENOSYS, "kernel %s is too old: Sluice needs Linux 6.1 or newer", name.release);
     if (major == 6 && minor == 1 && (patch == 64 || patch == 65))
         return base_error_set(error, -ENOSYS,
                               "kernel %s corrupts files written with direct I/O: install 6.1.66 or "
@@ -31,9 +31,10 @@ static int check_kernel(struct base_error *error)
 static int explain_setup(int code, struct base_error *error)
 {
     if (code == -EPERM)
-        return base_error_set(error, code,
-                              "io_uring is not permitted: set sysctl kernel.io_uring_disabled=0, or "
-                              "allow io_uring_setup in the container's seccomp profile");
+        return base_error_set(
+            error, code,
+            "io_uring is not permitted: set sysctl kernel.io_uring_disabled=0, or "
+            "allow io_uring_setup in the container's seccomp profile");
     if (code == -ENOSYS)
         return base_error_set(error, code,
                               "this kernel has no io_uring: use Linux 6.1 or newer, built with "
@@ -60,10 +61,12 @@ int uring_create(struct io_uring *ring, unsigned sq_entries, unsigned cq_entries
     int result = io_uring_queue_init_params(sq_entries, ring, &parameters);
     if (result < 0)
         return explain_setup(result, error);
-    if (!(parameters.features & IORING_FEAT_NODROP) || !(parameters.features & IORING_FEAT_EXT_ARG)) {
+    if (!(parameters.features & IORING_FEAT_NODROP) ||
+        !(parameters.features & IORING_FEAT_EXT_ARG)) {
         io_uring_queue_exit(ring);
-        return base_error_set(error, -ENOSYS, "this kernel's io_uring may drop completions: use "
-                                              "Linux 6.1 or newer");
+        return base_error_set(error, -ENOSYS,
+                              "this kernel's io_uring may drop completions: use "
+                              "Linux 6.1 or newer");
     }
     /* saves a reference on the ring's file per system call; without it all still works */
     io_uring_register_ring_fd(ring);
@@ -76,11 +79,11 @@ int uring_probe(struct base_error *error)
         int operation;
         const char *name;
     } needed[] = {
-        {IORING_OP_ACCEPT, "ACCEPT"},     {IORING_OP_RECV, "RECV"},
-        {IORING_OP_SEND, "SEND"},         {IORING_OP_SHUTDOWN, "SHUTDOWN"},
-        {IORING_OP_CLOSE, "CLOSE"},       {IORING_OP_ASYNC_CANCEL, "ASYNC_CANCEL"},
-        {IORING_OP_WRITE, "WRITE"},       {IORING_OP_WRITE_FIXED, "WRITE_FIXED"},
-        {IORING_OP_FSYNC, "FSYNC"},       {IORING_OP_MSG_RING, "MSG_RING"},
+        {IORING_OP_ACCEPT, "ACCEPT"}, {IORING_OP_RECV, "RECV"},
+        {IORING_OP_SEND, "SEND"},     {IORING_OP_SHUTDOWN, "SHUTDOWN"},
+        {IORING_OP_CLOSE, "CLOSE"},   {IORING_OP_ASYNC_CANCEL, "ASYNC_CANCEL"},
+        {IORING_OP_WRITE, "WRITE"},   {IORING_OP_WRITE_FIXED, "WRITE_FIXED"},
+        {IORING_OP_FSYNC, "FSYNC"},   {IORING_OP_MSG_RING, "MSG_RING"},
     };
     struct io_uring ring;
     int result = check_kernel(error);
@@ -105,7 +108,8 @@ struct io_uring_sqe *uring_entry(struct io_uring *ring)
     struct io_uring_sqe *entry = io_uring_get_sqe(ring);
     while (entry == NULL) {
         int submitted = io_uring_submit(ring);
-        /* EBUSY: completions must be made room for first, which reaping them does; EAGAIN: memory */
+        /* EBUSY: completions must be made room for first, which reaping them does; EAGAIN: memory
+         */
         CHECK(submitted >= 0 || submitted == -EINTR || submitted == -EBUSY || submitted == -EAGAIN);
         entry = io_uring_get_sqe(ring);
     }

@@ -16,19 +16,19 @@
 /* user_data: what in the top byte, an argument below. A message whose top byte is 0 is a pointer:
  * user-space addresses have at most 56 bits. */
 enum uring_what {
-    URING_CHAIN = 0,      /* message: completed requests, the pointer is the first */
+    URING_CHAIN = 0, /* message: completed requests, the pointer is the first */
     URING_ACCEPT = 1,
-    URING_RECEIVE = 2,    /* argument: connection index */
-    URING_SEND = 3,       /* argument: connection index */
-    URING_SHUTDOWN = 4,   /* argument: connection index */
-    URING_CLOSE = 5,      /* argument: connection index */
-    URING_CANCEL = 6,     /* argument: connection index */
+    URING_RECEIVE = 2,     /* argument: connection index */
+    URING_SEND = 3,        /* argument: connection index */
+    URING_SHUTDOWN = 4,    /* argument: connection index */
+    URING_CLOSE = 5,       /* argument: connection index */
+    URING_CANCEL = 6,      /* argument: connection index */
     URING_CLOSE_STRAY = 7, /* a descriptor that became no connection */
     URING_CANCEL_ACCEPT = 8,
-    URING_WRITE = 9,      /* file operation of the journal */
-    URING_FLUSH = 10,     /* file operation of the journal */
-    URING_BELL = 11,      /* message: there is work; on the sender: ringing failed */
-    URING_CONTROL = 12,   /* message from the control thread; argument: enum uring_control */
+    URING_WRITE = 9,         /* file operation of the journal */
+    URING_FLUSH = 10,        /* file operation of the journal */
+    URING_BELL = 11,         /* message: there is work; on the sender: ringing failed */
+    URING_CONTROL = 12,      /* message from the control thread; argument: enum uring_control */
     URING_CHAIN_FAILED = 13, /* on the sender: a chain was not delivered; argument: the pointer */
 };
 
@@ -55,7 +55,8 @@ static inline uint64_t uring_argument_of(uint64_t user_data)
  * their direct I/O corruption), each with what to change. */
 int uring_probe(struct base_error *error);
 
-/* A ring for the calling thread with room for `sq_entries` submissions and `cq_entries` completions. */
+/* A ring for the calling thread with room for `sq_entries` submissions and `cq_entries`
+ * completions. */
 int uring_create(struct io_uring *ring, unsigned sq_entries, unsigned cq_entries,
                  struct base_error *error);
 

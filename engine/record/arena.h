@@ -15,7 +15,7 @@
 #include <stdint.h>
 
 #define RECORD_ARENA_RED_ZONE_BYTES 64 /* one cache line: a stray sequential write hits it */
-#define RECORD_ARENA_MAGIC 0x5AE4A001u
+#define RECORD_ARENA_MAGIC          0x5AE4A001u
 
 struct record_arena {
     uint32_t magic;

@@ -60,8 +60,8 @@ size_t record_encode_bytes_max(size_t body_bytes)
     size_t bytes = sizeof(struct segment_record_header);
     for (size_t i = 0; i < PLACE_COUNT; i++)
         bytes += sizeof(struct segment_field_header) + places[i].bytes_max;
-    bytes += RECORD_FINDING_COUNT_MAX *
-             (sizeof(struct segment_field_header) + RECORD_FINDING_BYTES_MAX);
+    bytes +=
+        RECORD_FINDING_COUNT_MAX * (sizeof(struct segment_field_header) + RECORD_FINDING_BYTES_MAX);
     return segment_round_up(bytes + body_bytes, SEGMENT_RECORD_ALIGNMENT);
 }
 
@@ -116,9 +116,9 @@ size_t record_encode(const struct record_envelope *envelope, uint8_t *out)
         (uint32_t)segment_round_up((uint64_t)(at - out), SEGMENT_RECORD_ALIGNMENT);
     memset(at, 0, header.record_bytes - (size_t)(at - out));
     memcpy(out, &header, sizeof(header));
-    header.crc32c = base_crc32c(out + offsetof(struct segment_record_header, record_bytes),
-                                header.record_bytes -
-                                    offsetof(struct segment_record_header, record_bytes));
+    header.crc32c =
+        base_crc32c(out + offsetof(struct segment_record_header, record_bytes),
+                    header.record_bytes - offsetof(struct segment_record_header, record_bytes));
     memcpy(out + offsetof(struct segment_record_header, crc32c), &header.crc32c,
            sizeof(header.crc32c));
     return header.record_bytes;
@@ -178,7 +178,8 @@ static const char *decode_fields(const uint8_t *at, const uint8_t *end, uint32_t
         at += sizeof(header);
         if ((size_t)(end - at) < header.bytes)
             return "record field is longer than its envelope";
-        if (header.tag < last_tag || (header.tag == last_tag && header.tag != SEGMENT_FIELD_FINDING))
+        if (header.tag < last_tag ||
+            (header.tag == last_tag && header.tag != SEGMENT_FIELD_FINDING))
             return "record fields are not in ascending order";
         struct record_text text = {.data = (const char *)at, .bytes = header.bytes};
         if (!store_field(envelope, header.tag, text))

@@ -69,12 +69,12 @@ static int write_node(struct segment_catalog *catalog, struct base_error *error)
     CHECK(getrandom(catalog->node_id, SEGMENT_NODE_BYTES, 0) == SEGMENT_NODE_BYTES);
     for (int i = 0; i < SEGMENT_NODE_BYTES; i++)
         snprintf(id + 2 * i, 3, "%02x", catalog->node_id[i]);
-    int bytes = snprintf(text, sizeof(text), NODE_FORMAT, SEGMENT_VERSION_MAJOR,
-                         SEGMENT_VERSION_MINOR, id);
+    int bytes =
+        snprintf(text, sizeof(text), NODE_FORMAT, SEGMENT_VERSION_MAJOR, SEGMENT_VERSION_MINOR, id);
     bytes += snprintf(text + bytes, sizeof(text) - (size_t)bytes, "crc32c %08" PRIx32 "\n",
                       base_crc32c(text, (size_t)bytes));
-    int fd = openat(catalog->directory_fd, "node.tmp", O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC,
-                    0644);
+    int fd =
+        openat(catalog->directory_fd, "node.tmp", O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
     if (fd < 0)
         return base_error_os(error, -errno, "cannot create %s/node.tmp", catalog->path);
     ssize_t written = write(fd, text, (size_t)bytes);
@@ -137,10 +137,11 @@ static int read_node(struct segment_catalog *catalog, struct base_error *error)
 static int open_root(struct segment_catalog *catalog, const char *path, struct base_error *error)
 {
     *catalog = (struct segment_catalog){.directory_fd = -1, .lock_fd = -1};
-    if (strlen(path) >= sizeof(catalog->path))
+    size_t path_bytes = strlen(path);
+    if (path_bytes >= sizeof(catalog->path))
         return base_error_set(error, -ENAMETOOLONG, "the data directory's path is too long: %s",
                               path);
-    snprintf(catalog->path, sizeof(catalog->path), "%s", path);
+    memcpy(catalog->path, path, path_bytes + 1);
     catalog->directory_fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (catalog->directory_fd < 0)
         return base_error_os(error, -errno, "cannot open data directory %s", path);
@@ -222,8 +223,8 @@ int segment_catalog_open_reader(struct segment_catalog *catalog, const char *pat
     if (result == 0)
         result = read_node(catalog, error);
     if (result == -ENOENT)
-        result = base_error_set(error, -ENOENT, "%s is not a Sluice data directory (no file %s/node)",
-                                path, path);
+        result = base_error_set(error, -ENOENT,
+                                "%s is not a Sluice data directory (no file %s/node)", path, path);
     if (result < 0)
         segment_catalog_close(catalog);
     return result;
@@ -246,8 +247,7 @@ int segment_catalog_journal(const struct segment_catalog *catalog, uint32_t jour
     if (create && mkdirat(catalog->directory_fd, name, 0750) < 0 && errno != EEXIST)
         return base_error_os(error, -errno, "cannot create %s/%s", catalog->path, name);
     if (create) {
-        int result =
-            segment_catalog_flush_directory(catalog->directory_fd, catalog->path, error);
+        int result = segment_catalog_flush_directory(catalog->directory_fd, catalog->path, error);
         if (result < 0)
             return result;
     }
@@ -338,8 +338,7 @@ static int take_segment(void *context, const char *name)
     for (size_t state = 0; state < SUFFIX_COUNT; state++) {
         if (strcmp(name + used, suffixes[state]) != 0)
             continue;
-        struct segment_entry *larger =
-            realloc(list->entries, (list->count + 1) * sizeof(*larger));
+        struct segment_entry *larger = realloc(list->entries, (list->count + 1) * sizeof(*larger));
         if (larger == NULL)
             return -ENOMEM;
         list->entries = larger;

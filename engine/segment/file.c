@@ -75,8 +75,8 @@ static int fill_window(struct segment_file *file, uint64_t start, uint64_t bytes
     file->window_offset = start;
     file->window_bytes = 0;
     while (file->window_bytes < bytes) {
-        ssize_t got = pread(file->fd, file->window + file->window_bytes,
-                            bytes - file->window_bytes, (off_t)(start + file->window_bytes));
+        ssize_t got = pread(file->fd, file->window + file->window_bytes, bytes - file->window_bytes,
+                            (off_t)(start + file->window_bytes));
         if (got < 0 && errno == EINTR)
             continue;
         if (got < 0)
@@ -95,8 +95,8 @@ int segment_file_read(struct segment_file *file, uint64_t offset, uint64_t bytes
 {
     if (offset > file->bytes || bytes > file->bytes - offset)
         return 0;
-    bool inside = offset >= file->window_offset &&
-                  offset + bytes <= file->window_offset + file->window_bytes;
+    bool inside =
+        offset >= file->window_offset && offset + bytes <= file->window_offset + file->window_bytes;
     if (!inside) {
         uint64_t start = offset - offset % SEGMENT_BLOCK_BYTES;
         uint64_t needed = segment_round_up(offset + bytes - start, SEGMENT_BLOCK_BYTES);

@@ -39,8 +39,9 @@ int segment_file_read(struct segment_file *file, uint64_t offset, uint64_t bytes
 /* Forgets the window and looks at the size again: the writer may have gone on. */
 int segment_file_refresh(struct segment_file *file, struct base_error *error);
 
-/* First offset at or after `offset`, below the end, that holds a byte other than zero, or the file's
- * size when there is none. `last_out` gets the offset behind the last such byte; may be NULL. */
+/* First offset at or after `offset`, below the end, that holds a byte other than zero, or the
+ * file's size when there is none. `last_out` gets the offset behind the last such byte; may be
+ * NULL. */
 int segment_file_find_data(struct segment_file *file, uint64_t offset, uint64_t *first_out,
                            uint64_t *last_out, struct base_error *error);
 

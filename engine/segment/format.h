@@ -16,9 +16,9 @@ static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "segments are written i
 #define SEGMENT_VERSION_MAJOR 1
 #define SEGMENT_VERSION_MINOR 0
 
-#define SEGMENT_BLOCK_BYTES 4096 /* unit of writing: no acknowledged sector is written again */
-#define SEGMENT_NODE_BYTES 16
-#define SEGMENT_HASH_BYTES 32
+#define SEGMENT_BLOCK_BYTES      4096 /* unit of writing: no acknowledged sector is written again */
+#define SEGMENT_NODE_BYTES       16
+#define SEGMENT_HASH_BYTES       32
 #define SEGMENT_RECORD_ALIGNMENT 8
 
 /* No writer makes larger batches (the limit of batch_bytes_max); recovery relies on it. */
@@ -84,9 +84,9 @@ enum segment_record_kind {
 };
 
 enum segment_record_flags {
-    SEGMENT_RECORD_OFFSET_KNOWN = 1,  /* device_offset_minutes was written by the device */
-    SEGMENT_RECORD_ID_FROM_KEY = 2,   /* submission id taken from Idempotency-Key */
-    SEGMENT_RECORD_ID_ASSIGNED = 4,   /* submission id assigned by the engine */
+    SEGMENT_RECORD_OFFSET_KNOWN = 1, /* device_offset_minutes was written by the device */
+    SEGMENT_RECORD_ID_FROM_KEY = 2,  /* submission id taken from Idempotency-Key */
+    SEGMENT_RECORD_ID_ASSIGNED = 4,  /* submission id assigned by the engine */
     SEGMENT_RECORD_FLAGS_ALL = 7,
 };
 
@@ -198,9 +198,9 @@ static inline uint64_t segment_footer_bytes(uint64_t batch_count)
 
 /* The file DIR/watermark: a header, then a slot per journal. Not needed for durability: after a
  * crash of the machine it may be old, never ahead. */
-#define SEGMENT_WATERMARK_MAGIC "SLUICWMK"
+#define SEGMENT_WATERMARK_MAGIC        "SLUICWMK"
 #define SEGMENT_WATERMARK_JOURNALS_MAX 1024
-#define SEGMENT_WATERMARK_SLOT_BYTES 64
+#define SEGMENT_WATERMARK_SLOT_BYTES   64
 
 struct segment_watermark_header {
     char magic[8];                       /* 00-07 "SLUICWMK" */

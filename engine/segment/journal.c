@@ -34,8 +34,8 @@ static void divide_memory(struct segment_journal *journal, uint8_t *memory, uint
             .entries = (struct segment_index_entry *)(void *)memory,
             .capacity = capacity,
         };
-        memory += segment_round_up(capacity * sizeof(struct segment_index_entry),
-                                   SEGMENT_BLOCK_BYTES);
+        memory +=
+            segment_round_up(capacity * sizeof(struct segment_index_entry), SEGMENT_BLOCK_BYTES);
     }
     journal->index = &journal->indexes[0];
     journal->open = &journal->batches[0];

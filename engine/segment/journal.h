@@ -55,8 +55,8 @@ struct segment_journal {
     int fd; /* of the segment in use; -1 before the first */
     uint64_t segment_number;
     uint64_t file_bytes;
-    uint64_t write_offset; /* of the next batch */
-    uint64_t batch_number; /* of the next batch in this segment */
+    uint64_t write_offset;            /* of the next batch */
+    uint64_t batch_number;            /* of the next batch in this segment */
     uint8_t hash[SEGMENT_HASH_BYTES]; /* of the last batch that was started */
     struct segment_index *index;      /* of the segment in use */
     struct segment_index indexes[2];  /* the other one may be with a sealable */
@@ -65,14 +65,14 @@ struct segment_journal {
     struct segment_batch *open;   /* takes records */
     struct segment_batch *flying; /* is being written */
     uint64_t flying_first_sequence;
-    uint64_t next_sequence;       /* of the next record appended */
-    uint64_t durable;             /* the watermark */
-    bool mark_owed;               /* the last batch on disk held records that no mark covers */
+    uint64_t next_sequence; /* of the next record appended */
+    uint64_t durable;       /* the watermark */
+    bool mark_owed;         /* the last batch on disk held records that no mark covers */
 
     const uint8_t *io_data; /* what is left of the write under way */
     uint32_t io_bytes;
     uint64_t io_offset;
-    uint32_t short_writes; /* in a row, that completed no block */
+    uint32_t short_writes;               /* in a row, that completed no block */
     struct segment_header *header_block; /* one block, aligned */
     int failure;                         /* negative errno, 0: none */
     const char *failed_operation;        /* "write" or "flush" */
@@ -110,7 +110,8 @@ void segment_journal_append(struct segment_journal *journal, struct record_envel
 /* Takes back every record of the open batch; none of it was written. */
 void segment_journal_abandon(struct segment_journal *journal);
 
-/* Starts writing the open batch; with `mark` also an empty one when a mark is owed. Only in IDLE. */
+/* Starts writing the open batch; with `mark` also an empty one when a mark is owed. Only in IDLE.
+ */
 enum segment_journal_start segment_journal_start(struct segment_journal *journal, bool mark);
 
 /* Takes the completion of the operation under way. */

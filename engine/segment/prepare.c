@@ -39,8 +39,7 @@ static int failed(struct segment_preparation *preparation, const struct segment_
 
 int segment_prepare_begin(struct segment_preparation *preparation,
                           const struct segment_catalog *catalog, int journal_fd, uint32_t journal,
-                          uint64_t segment_number, uint64_t segment_bytes,
-                          struct base_error *error)
+                          uint64_t segment_number, uint64_t segment_bytes, struct base_error *error)
 {
     CHECK(preparation->fd < 0);
     char name[SEGMENT_NAME_BYTES];

@@ -27,9 +27,9 @@ struct sluice_reader {
     struct segment_catalog catalog;
     struct segment_watermark watermark;
     uint32_t journal;
-    int journal_fd;        /* -1: the journal does not exist yet */
+    int journal_fd;         /* -1: the journal does not exist yet */
     uint64_t next_sequence; /* to return */
-    uint64_t visible;      /* the mark fetched last */
+    uint64_t visible;       /* the mark fetched last */
     bool has_file;
     struct segment_file file;
     struct segment_scan scan;
@@ -49,8 +49,8 @@ static int open_segment(struct sluice_reader *reader, uint64_t number)
         segment_catalog_name(number, order[i], name);
         segment_catalog_path(&reader->catalog, reader->journal, number, order[i], path,
                              sizeof(path));
-        int result = segment_file_open(&reader->file, reader->journal_fd, name, path, false,
-                                       &reader->error);
+        int result =
+            segment_file_open(&reader->file, reader->journal_fd, name, path, false, &reader->error);
         if (result != -ENOENT)
             return result;
     }
@@ -79,8 +79,8 @@ static int enter_segment(struct sluice_reader *reader, uint64_t number)
     }
     if (result == SEGMENT_SCAN_FAULT) {
         /* a header under way, unless records were made visible behind it */
-        bool under_way = scan.fault_offset == 0 && (!reader->has_file ||
-                                                    reader->visible < reader->scan.next_sequence);
+        bool under_way = scan.fault_offset == 0 &&
+                         (!reader->has_file || reader->visible < reader->scan.next_sequence);
         result = under_way ? 0 : damaged(reader, &scan);
     } else if (result == SEGMENT_SCAN_ZERO) {
         result = 0;
@@ -337,8 +337,8 @@ int sluice_reader_open(const char *directory, uint32_t journal, uint64_t sequenc
     reader->next_sequence = sequence > 0 ? sequence : 1;
     int result = segment_catalog_open_reader(&reader->catalog, directory, &reader->error);
     if (result == 0)
-        result = segment_watermark_open_reader(&reader->watermark, &reader->catalog,
-                                               &reader->error);
+        result =
+            segment_watermark_open_reader(&reader->watermark, &reader->catalog, &reader->error);
     if (result < 0) {
         snprintf(error_text, error_bytes, "%s", reader->error.text);
         sluice_reader_close(reader);
@@ -365,8 +365,7 @@ int sluice_reader_journals(const char *directory, uint32_t *journals_out, size_t
         return result;
     }
     if (count > 0 && capacity > 0)
-        memcpy(journals_out, journals,
-               (count < capacity ? count : capacity) * sizeof(*journals));
+        memcpy(journals_out, journals, (count < capacity ? count : capacity) * sizeof(*journals));
     free(journals);
     return (int)count;
 }

@@ -107,8 +107,7 @@ static int recover_sealed(struct context *context, uint64_t number, const char *
     struct segment_scan scan;
     struct segment_footer_header footer;
     struct segment_scan_expected expected = {context->catalog->node_id, context->journal, number};
-    int result =
-        segment_file_open(&file, context->journal_fd, name, path, false, context->error);
+    int result = segment_file_open(&file, context->journal_fd, name, path, false, context->error);
     if (result < 0)
         return result;
     uint8_t chain_start[SEGMENT_HASH_BYTES];
@@ -135,8 +134,7 @@ static int scan_open(struct context *context, struct pending *pending)
     struct segment_scan_batch batch;
     segment_index_start(&pending->index, pending->scan.first_sequence);
     for (;;) {
-        int result =
-            segment_scan_next(&pending->scan, &pending->file, &batch, context->error);
+        int result = segment_scan_next(&pending->scan, &pending->file, &batch, context->error);
         if (result != SEGMENT_SCAN_OK) {
             pending->tail = result;
             return result < 0 ? result : 0;
@@ -173,8 +171,8 @@ static int write_zeros(struct segment_file *file, uint64_t from, uint64_t to,
         if (written < 0 && errno == EINTR)
             continue;
         if (written <= 0)
-            return base_error_os(error, written < 0 ? -errno : -EIO, "cannot cut the torn tail of %s",
-                                 file->path);
+            return base_error_os(error, written < 0 ? -errno : -EIO,
+                                 "cannot cut the torn tail of %s", file->path);
         from += (uint64_t)written;
     }
     if (fdatasync(file->fd) < 0)
@@ -384,13 +382,13 @@ static int check_watermark(struct context *context)
     uint64_t present = context->chain_known ? context->last_next_sequence - 1 : 0;
     if (durable <= present)
         return 0;
-    return base_error_set(context->error, -EBADMSG,
-                          "damage in journal %" PRIu32 " of %s: records up to %" PRIu64
-                          " were acknowledged, but only those up to %" PRIu64
-                          " are there. Nothing was cut. `sluice verify %s` shows where; restore the "
-                          "missing segments from a replica or backup",
-                          context->journal, context->catalog->path, durable, present,
-                          context->catalog->path);
+    return base_error_set(
+        context->error, -EBADMSG,
+        "damage in journal %" PRIu32 " of %s: records up to %" PRIu64
+        " were acknowledged, but only those up to %" PRIu64
+        " are there. Nothing was cut. `sluice verify %s` shows where; restore the "
+        "missing segments from a replica or backup",
+        context->journal, context->catalog->path, durable, present, context->catalog->path);
 }
 
 static int recover_list(struct context *context, const struct segment_list *list)

@@ -2,8 +2,8 @@
  *
  * Called by the server at start, under the catalog's lock, before any thread runs. Sealed segments
  * are judged by header and footer; each open one is flushed, then read whole with direct I/O, and
- * only then decided upon. Recovery may be cut off at any point and simply runs again: a torn tail is
- * copied aside before it is cut, and a footer is written before a segment is renamed.
+ * only then decided upon. Recovery may be cut off at any point and simply runs again: a torn tail
+ * is copied aside before it is cut, and a footer is written before a segment is renamed.
  */
 #ifndef SLUICE_SEGMENT_RECOVERY_H
 #define SLUICE_SEGMENT_RECOVERY_H
@@ -12,7 +12,7 @@
 
 struct segment_recovery {
     struct segment_journal_start_point point; /* where the worker goes on */
-    bool has_prepared; /* an unused segment of the right size was found */
+    bool has_prepared;                        /* an unused segment of the right size was found */
     struct segment_prepared prepared;
     uint64_t next_segment_number; /* of the next segment to prepare */
     uint64_t segments_sealed;     /* how many sealed ones there are, the ones sealed now included */

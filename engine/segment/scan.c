@@ -244,7 +244,8 @@ static int check_footer_bytes(struct segment_scan *scan, struct segment_file *fi
         return fault(scan, offset, "footer belongs to another node, journal or segment");
     struct segment_trailer trailer;
     memcpy(&trailer, data + footer_bytes - sizeof(trailer), sizeof(trailer));
-    size_t used = sizeof(*footer_out) + footer_out->batch_count * sizeof(struct segment_index_entry);
+    size_t used =
+        sizeof(*footer_out) + footer_out->batch_count * sizeof(struct segment_index_entry);
     if (footer_bytes != segment_footer_bytes(footer_out->batch_count) ||
         footer_out->reserved != 0 || footer_out->data_end != offset ||
         memcmp(trailer.magic, SEGMENT_TRAILER_MAGIC, sizeof(trailer.magic)) != 0 ||

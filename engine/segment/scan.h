@@ -23,12 +23,12 @@ struct segment_scan {
     uint8_t node_id[SEGMENT_NODE_BYTES];
     uint32_t journal;
     uint64_t segment_number;
-    uint64_t first_sequence; /* of the segment */
+    uint64_t first_sequence;          /* of the segment */
     uint8_t hash[SEGMENT_HASH_BYTES]; /* of the last valid batch, or chain_start */
-    uint64_t batch_number;   /* of the next batch */
+    uint64_t batch_number;            /* of the next batch */
     uint64_t next_sequence;
-    uint64_t offset;         /* of the next batch */
-    uint64_t watermark;      /* the highest mark seen in a batch header */
+    uint64_t offset;            /* of the next batch */
+    uint64_t watermark;         /* the highest mark seen in a batch header */
     uint64_t last_record_count; /* of the last valid batch */
     uint64_t oldest_received_at_ns, newest_received_at_ns; /* 0 without records */
     const char *fault;

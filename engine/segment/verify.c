@@ -21,7 +21,7 @@ struct walk {
     struct segment_verify_report *report;
     struct base_error *error;
     bool chain_known;
-    bool chain_ended; /* a segment not in use yet was seen */
+    bool chain_ended;         /* a segment not in use yet was seen */
     struct segment_scan last; /* of the segment before */
     char last_path[320];
 };
@@ -210,8 +210,7 @@ static int walk_segment(struct walk *walk, const struct segment_entry *entry)
         segment_catalog_name(entry->segment_number, states[i], name);
         segment_catalog_path(walk->catalog, walk->journal, entry->segment_number, states[i], path,
                              sizeof(path));
-        int result =
-            segment_file_open(&file, walk->journal_fd, name, path, false, walk->error);
+        int result = segment_file_open(&file, walk->journal_fd, name, path, false, walk->error);
         if (result == -ENOENT)
             continue;
         if (result < 0)
@@ -227,8 +226,7 @@ static int walk_segment(struct walk *walk, const struct segment_entry *entry)
 static int walk_journal(struct walk *walk)
 {
     struct segment_list list;
-    int result =
-        segment_catalog_list(walk->catalog, walk->journal_fd, &list, walk->error);
+    int result = segment_catalog_list(walk->catalog, walk->journal_fd, &list, walk->error);
     if (result < 0)
         return result;
     uint64_t last_number = 0; /* one seal cut off between listing entries shows a number twice */

@@ -13,8 +13,8 @@
 
 struct segment_verify_report {
     uint64_t journals, segments, batches, records, bytes;
-    uint64_t damages;     /* places where something is wrong; each was passed to `found` */
-    uint64_t torn_bytes;  /* unfinished write behind the last valid batch, not damage */
+    uint64_t damages;    /* places where something is wrong; each was passed to `found` */
+    uint64_t torn_bytes; /* unfinished write behind the last valid batch, not damage */
 };
 
 /* Called for each damaged place: file, offset, what is wrong. */

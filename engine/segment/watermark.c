@@ -12,8 +12,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define FILE_BYTES                                                                                 \
-    ((SEGMENT_WATERMARK_JOURNALS_MAX + 1) * (size_t)SEGMENT_WATERMARK_SLOT_BYTES)
+#define FILE_BYTES ((SEGMENT_WATERMARK_JOURNALS_MAX + 1) * (size_t)SEGMENT_WATERMARK_SLOT_BYTES)
 
 static void make_header(struct segment_watermark_header *header,
                         const struct segment_catalog *catalog)
@@ -56,8 +55,8 @@ static int make_file(const struct segment_catalog *catalog, struct base_error *e
 {
     struct segment_watermark_header header;
     make_header(&header, catalog);
-    int fd = openat(catalog->directory_fd, "watermark.tmp",
-                    O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
+    int fd = openat(catalog->directory_fd, "watermark.tmp", O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC,
+                    0644);
     if (fd < 0)
         return base_error_os(error, -errno, "cannot create %s/watermark.tmp", catalog->path);
     static const char zeros[FILE_BYTES - sizeof(header)];

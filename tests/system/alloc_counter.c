@@ -1,4 +1,4 @@
-/* Counts calls of the allocator and of the mapping functions, for LD_PRELOAD.
+/* Counts calls of the allocator, of the mapping functions and of locks, for LD_PRELOAD.
  *
  * Every call is passed on to the C library. Calls of a data-plane thread (its name starts with
  * "sluice-in" or "sluice-wk") are counted in a row of its own, all others in row 0, in the file
@@ -13,6 +13,8 @@
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
+#include <semaphore.h>
 #include <stdatomic.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -26,14 +28,14 @@
 #define ROW_COUNT 64
 #define NAME_BYTES 16 /* of a thread, with the NUL: TASK_COMM_LEN */
 
-enum call { MALLOC, CALLOC, REALLOC, FREE, ALIGNED, MMAP, MUNMAP, MREMAP, BRK, CALL_COUNT };
+enum call { MALLOC, CALLOC, REALLOC, FREE, ALIGNED, MMAP, MUNMAP, MREMAP, BRK, LOCK, CALL_COUNT };
 
 struct row {
     char name[NAME_BYTES]; /* 00-15: of the thread; empty while the row is not in use */
-    _Atomic uint64_t calls[CALL_COUNT]; /* 16-87: by enum call */
+    _Atomic uint64_t calls[CALL_COUNT]; /* 16-95: by enum call */
 };
 
-_Static_assert(sizeof(struct row) == 88, "test_allocations.py reads this layout");
+_Static_assert(sizeof(struct row) == 96, "test_allocations.py reads this layout");
 
 /* What glibc calls itself below its own malloc; unlike dlsym these allocate nothing. */
 void *__libc_malloc(size_t bytes);
@@ -188,3 +190,28 @@ void *sbrk(intptr_t bytes)
     void *(*next)(intptr_t) = (void *(*)(intptr_t))dlsym(RTLD_NEXT, "sbrk");
     return next(bytes);
 }
+
+/* Locks: what blocks, in whatever way, counts as one. The real function is looked up at the first
+ * call; a lookup that two threads make at once finds the same. */
+#define COUNTED_LOCK(name, type)                                                                   \
+    int name(type *lock)                                                                           \
+    {                                                                                              \
+        static int (*_Atomic real)(type *);                                                        \
+        int (*found)(type *) = atomic_load(&real);                                                 \
+        if (found == NULL) {                                                                       \
+            found = (int (*)(type *))dlsym(RTLD_NEXT, #name);                                      \
+            if (found == NULL)                                                                     \
+                abort();                                                                           \
+            atomic_store(&real, found);                                                            \
+        }                                                                                          \
+        count(LOCK);                                                                               \
+        return found(lock);                                                                        \
+    }
+
+COUNTED_LOCK(pthread_mutex_lock, pthread_mutex_t)
+COUNTED_LOCK(pthread_mutex_trylock, pthread_mutex_t)
+COUNTED_LOCK(pthread_rwlock_rdlock, pthread_rwlock_t)
+COUNTED_LOCK(pthread_rwlock_wrlock, pthread_rwlock_t)
+COUNTED_LOCK(pthread_barrier_wait, pthread_barrier_t)
+COUNTED_LOCK(sem_wait, sem_t)
+COUNTED_LOCK(pthread_spin_lock, pthread_spinlock_t)

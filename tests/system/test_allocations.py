@@ -1,4 +1,4 @@
-"""In steady state the data plane neither allocates nor maps memory.
+"""In steady state the data plane neither allocates, nor maps memory, nor takes a lock.
 
 A preloaded library counts the calls of every ingress and worker thread (alloc_counter.c).
 Environment: SLUICE_ALLOC_COUNTER is the library; without it, it is built with cc.
@@ -21,8 +21,8 @@ from load import CHUNKED, PIPELINED, PLAIN, SPLIT, Load
 pytestmark = pytest.mark.skipif(
     bool(harness.SANITIZER), reason="the sanitizer runtime has an allocator of its own")
 
-CALLS = ("malloc", "calloc", "realloc", "free", "aligned", "mmap", "munmap", "mremap", "brk")
-ROW = struct.Struct("=16s9Q")  # struct row in alloc_counter.c
+CALLS = ("malloc", "calloc", "realloc", "free", "aligned", "mmap", "munmap", "mremap", "brk", "lock")
+ROW = struct.Struct("=16s10Q")  # struct row in alloc_counter.c
 DATA_PLANE = ("sluice-in", "sluice-wk")
 WARM_UP = 3000
 STEADY = 20000
@@ -35,6 +35,7 @@ def body():
     ctypes.CDLL(None).prctl(15, b"sluice-wk-ctl", 0, 0, 0)
     kept = [bytes(5000) for _ in range(1000)]
     mmap.mmap(-1, 4096).close()
+    ctypes.CDLL(None).pthread_mutex_lock(ctypes.create_string_buffer(64))
 thread = threading.Thread(target=body)
 thread.start()
 thread.join()
@@ -86,10 +87,11 @@ def test_the_counter_counts_a_thread_with_a_data_plane_name(counter, tmp_path):
     assert rows["sluice-wk-ctl"]["free"] > 0
     assert rows["sluice-wk-ctl"]["mmap"] >= 1
     assert rows["sluice-wk-ctl"]["munmap"] >= 1
+    assert rows["sluice-wk-ctl"]["lock"] >= 1
 
 
 @pytest.mark.parametrize("segment_bytes", [64 << 20, 4 << 20], ids=["one-segment", "rolling"])
-def test_steady_requests_allocate_nothing_on_the_data_plane(
+def test_steady_requests_allocate_and_lock_nothing_on_the_data_plane(
         fleet, tmp_path, seeded, counter, segment_bytes):
     counts = tmp_path / "counts"
     data = tmp_path / "data"
