@@ -25,7 +25,8 @@ struct pending {
     struct segment_file file;
     struct segment_scan scan;
     struct segment_index index;
-    int tail; /* enum segment_scan_result: what stands behind the last valid batch */
+    int tail;          /* enum segment_scan_result: what stands behind the last valid batch */
+    uint64_t torn_end; /* behind the torn tail; 0: there is none */
 };
 
 struct context {
@@ -46,7 +47,7 @@ struct context {
 static int damage(struct context *context, const char *path, uint64_t offset, const char *what)
 {
     return base_error_set(context->error, -EBADMSG,
-                          "damage in %s at offset %" PRIu64 ": %s. Nothing was changed. `sluice "
+                          "damage in %s at offset %" PRIu64 ": %s. Nothing was cut. `sluice "
                           "verify %s` shows the extent; restore the file from a replica or backup",
                           path, offset, what, context->catalog->path);
 }
@@ -297,30 +298,48 @@ static int copy_aside(struct context *context, struct segment_file *file, uint64
     return 0;
 }
 
-/* Decides about what stands behind the last valid batch of the last segment in use. */
-static int cut_tail(struct context *context)
+/* Decides, without changing anything, what stands behind the last valid batch of the last segment
+ * in use: nothing, a footer, or a torn tail up to pending->torn_end; everything else is damage. */
+static int judge_tail(struct context *context)
 {
     struct pending *pending = &context->pending;
     struct segment_scan *scan = &pending->scan;
     struct segment_file *file = &pending->file;
-    const char *what =
-        pending->tail == SEGMENT_SCAN_FAULT ? scan->fault : "bytes behind the last batch";
-    uint64_t what_offset = pending->tail == SEGMENT_SCAN_FAULT ? scan->fault_offset : scan->offset;
+    int result;
+    if (pending->tail == SEGMENT_SCAN_FOOTER) {
+        result = segment_scan_footer(scan, file, context->error);
+        if (result != SEGMENT_SCAN_FAULT)
+            return result < 0 ? result : 0;
+        pending->tail = SEGMENT_SCAN_FAULT;
+    }
+    bool has_fault = pending->tail == SEGMENT_SCAN_FAULT;
+    const char *what = has_fault ? scan->fault : "bytes behind the last batch";
+    uint64_t what_offset = has_fault ? scan->fault_offset : scan->offset;
     uint64_t first, last;
-    int result = segment_file_find_data(file, scan->offset, &first, &last, context->error);
+    result = segment_file_find_data(file, scan->offset, &first, &last, context->error);
     if (result < 0 || first == file->bytes)
         return result;
     result = segment_scan_search(scan, file, scan->offset + SEGMENT_BLOCK_BYTES, context->error);
     if (result < 0)
         return result;
-    if (result == SEGMENT_SCAN_OK || last - scan->offset > SEGMENT_BATCH_BYTES_LIMIT)
+    bool was_acknowledged =
+        segment_watermark_read(context->watermark, context->journal) >= scan->next_sequence;
+    pending->torn_end = segment_round_up(last, SEGMENT_BLOCK_BYTES);
+    if (result == SEGMENT_SCAN_OK || was_acknowledged || pending->torn_end > file->bytes ||
+        last - scan->offset > SEGMENT_BATCH_BYTES_LIMIT)
         return damage(context, file->path, what_offset, what);
-    last = segment_round_up(last, SEGMENT_BLOCK_BYTES);
-    if (last > file->bytes)
-        return damage(context, file->path, what_offset, "segment file ends inside a block");
-    context->recovery->torn_bytes = last - scan->offset;
-    result = copy_aside(context, file, scan->offset, last);
-    return result < 0 ? result : write_zeros(file, scan->offset, last, context->error);
+    return 0;
+}
+
+static int cut_torn_tail(struct context *context)
+{
+    struct pending *pending = &context->pending;
+    uint64_t from = pending->scan.offset, to = pending->torn_end;
+    if (to == 0)
+        return 0;
+    context->recovery->torn_bytes = to - from;
+    int result = copy_aside(context, &pending->file, from, to);
+    return result < 0 ? result : write_zeros(&pending->file, from, to, context->error);
 }
 
 /* Makes the last segment in use the one that the worker goes on with, or seals it when a footer
@@ -328,15 +347,9 @@ static int cut_tail(struct context *context)
 static int finish_pending(struct context *context)
 {
     struct pending *pending = &context->pending;
-    if (pending->tail == SEGMENT_SCAN_FOOTER) {
-        int result = segment_scan_footer(&pending->scan, &pending->file, context->error);
-        if (result < 0)
-            return result;
-        if (result == SEGMENT_SCAN_OK)
-            return seal_pending(context);
-        pending->tail = SEGMENT_SCAN_FAULT;
-    }
-    int result = cut_tail(context);
+    if (pending->tail == SEGMENT_SCAN_FOOTER)
+        return seal_pending(context);
+    int result = cut_torn_tail(context);
     if (result < 0)
         return result;
     struct segment_journal_start_point *point = &context->recovery->point;
@@ -396,6 +409,9 @@ static int recover_list(struct context *context, const struct segment_list *list
     int result = 0;
     for (size_t i = 0; i < list->count && result == 0; i++)
         result = recover_entry(context, &list->entries[i]);
+    /* first every judgement, then the first change */
+    if (result == 0 && context->pending.present)
+        result = judge_tail(context);
     if (result == 0)
         result = check_watermark(context);
     if (result == 0 && context->pending.present)

@@ -56,8 +56,8 @@ def engine_binary():
     return str(BINARY)
 
 
-def serve_command(data, settings, cores):
-    command = [engine_binary(), "serve", "--data", str(data), "--listen", "127.0.0.1:0"]
+def serve_command(data, settings, cores, listen="127.0.0.1:0"):
+    command = [engine_binary(), "serve", "--data", str(data), "--listen", listen]
     if cores is not None:
         command += ["--cores", cores]
     for key, value in settings.items():
@@ -68,14 +68,14 @@ def serve_command(data, settings, cores):
 class Engine:
     """One `sluice serve` process; ready once constructed. Close it through its Fleet."""
 
-    def __init__(self, data, log_path, settings, cores, environment):
+    def __init__(self, data, log_path, settings, cores, environment, listen="127.0.0.1:0"):
         self.data = data
         self.log_path = log_path
         self.was_signalled = False
         self.printed = b""
         with open(log_path, "wb") as log:
             self.process = subprocess.Popen(
-                serve_command(data, settings, cores),
+                serve_command(data, settings, cores, listen),
                 stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=log,
                 env={**os.environ, **environment})
         try:
