@@ -20,33 +20,6 @@
 #define SQ_ENTRIES 1024
 #define CQ_ENTRIES 4096
 
-/* --- the journal's operations --------------------------------------------------------------- */
-
-static struct worker *worker_of(struct segment_io *io)
-{
-    return (struct worker *)(void *)((char *)io - offsetof(struct worker, io));
-}
-
-static void ring_write(struct segment_io *io, int fd, const void *data, uint32_t bytes,
-                       uint64_t offset)
-{
-    struct worker *worker = worker_of(io);
-    struct io_uring_sqe *entry = uring_entry(&worker->ring);
-    if (worker->registered_buffers)
-        io_uring_prep_write_fixed(entry, fd, data, bytes, offset, 0);
-    else
-        io_uring_prep_write(entry, fd, data, bytes, offset);
-    io_uring_sqe_set_data64(entry, uring_tag(URING_WRITE, 0));
-}
-
-static void ring_flush(struct segment_io *io, int fd)
-{
-    struct worker *worker = worker_of(io);
-    struct io_uring_sqe *entry = uring_entry(&worker->ring);
-    io_uring_prep_fsync(entry, fd, IORING_FSYNC_DATASYNC);
-    io_uring_sqe_set_data64(entry, uring_tag(URING_FLUSH, 0));
-}
-
 /* --- set up and down ------------------------------------------------------------------------ */
 
 int worker_init(struct worker *worker, unsigned index, unsigned core, struct state *state,
@@ -61,7 +34,6 @@ int worker_init(struct worker *worker, unsigned index, unsigned core, struct sta
         .core = core,
         .state = state,
         .config = config,
-        .io = {ring_write, ring_flush},
         .handoff = handoff,
     };
     size_t bytes = segment_journal_bytes(config->batch_bytes_max, recovery->segment_bytes_max);
@@ -80,9 +52,10 @@ int worker_init(struct worker *worker, unsigned index, unsigned core, struct sta
     budget_note(budget, "JSON parsers", 1, record_json_parser_bytes(config->body_bytes_max),
                 "per worker: nodes, member table and strings of the largest body");
     base_random_init(&worker->random);
+    segment_ring_io_init(&worker->ring_io, &worker->ring);
     segment_journal_init(&worker->journal, worker->journal_memory, config->batch_bytes_max,
-                         recovery->segment_bytes_max, catalog, &recovery->point, &worker->io,
-                         watermark, handoff);
+                         recovery->segment_bytes_max, catalog, &recovery->point,
+                         &worker->ring_io.io, watermark, handoff);
     return 0;
 }
 
@@ -108,7 +81,7 @@ static int register_buffers(struct worker *worker, struct base_error *error)
             worker->journal_memory_bytes);
     if (result < 0)
         return base_error_os(error, result, "cannot register the batch buffers");
-    worker->registered_buffers = true;
+    worker->ring_io.registered_buffers = true;
     return 0;
 }
 
@@ -438,7 +411,7 @@ static void take_completion(struct worker *worker, const struct io_uring_cqe *co
     switch (uring_what_of(completion->user_data)) {
     case URING_WRITE:
     case URING_FLUSH:
-        take_journal_completion(worker, completion->res);
+        take_journal_completion(worker, segment_ring_io_result(&worker->ring_io, completion));
         return;
     case URING_BELL:
         return; /* that we are awake is all it says */

@@ -15,6 +15,7 @@
 #include "record/json.h"
 #include "segment/journal.h"
 #include "segment/recovery.h"
+#include "segment/ring_io.h"
 #include "state.h"
 
 #include <liburing.h>
@@ -34,9 +35,8 @@ struct worker {
     struct state *state;
     const struct config *config;
     struct io_uring ring;
-    bool registered_buffers;
 
-    struct segment_io io; /* the journal's operations on our ring */
+    struct segment_ring_io ring_io; /* the journal's operations on our ring */
     struct segment_journal journal;
     struct segment_handoff *handoff;
     void *journal_memory;
