@@ -18,6 +18,9 @@ static const struct subcommand subcommands[] = {
     {"cat", command_cat,
      "cat DIR [--raw] [--journal N] [--from SEQ] [--limit N]\n"
      "      print the records of a data directory, also while the engine runs"},
+    {"tail", command_tail,
+     "tail DIR [--raw] [--journal N] [--from SEQ]\n"
+     "      print records as they become durable, from now on or from SEQ, until interrupted"},
     {"verify", command_verify,
      "verify DIR\n      check every checksum and the hash chain; exit 1 on damage"},
     {"config", command_config,

@@ -15,6 +15,7 @@
 
 int command_serve(int argc, char **argv);
 int command_cat(int argc, char **argv);
+int command_tail(int argc, char **argv);
 int command_verify(int argc, char **argv);
 int command_config(int argc, char **argv);
 int command_version(int argc, char **argv);

@@ -344,6 +344,8 @@ int sluice_reader_open(const char *directory, uint32_t journal, uint64_t sequenc
         sluice_reader_close(reader);
         return result;
     }
+    if (sequence == SLUICE_FROM_NOW)
+        reader->next_sequence = segment_watermark_read(&reader->watermark, journal) + 1;
     *reader_out = reader;
     return 0;
 }

@@ -52,7 +52,10 @@ struct sluice_record {
     struct sluice_text body; /* exactly as received */
 };
 
-/* Opens journal `journal` of the data directory at `sequence` (1: from the start).
+#define SLUICE_FROM_NOW UINT64_MAX /* a sequence: behind what is durable when the reader opens */
+
+/* Opens journal `journal` of the data directory at `sequence` (1: from the start). The journal need
+ * not exist yet.
  * Returns 0 and the reader, or a negative errno and a sentence in error_text (error_bytes long). */
 int sluice_reader_open(const char *directory, uint32_t journal, uint64_t sequence,
                        struct sluice_reader **reader_out, char *error_text, size_t error_bytes);
