@@ -35,26 +35,30 @@ def test_sigterm_under_load_loses_nothing_and_a_restart_continues(
 
 
 def test_requests_received_before_sigterm_are_all_stored_and_answered(fleet, tmp_path):
+    """Far more than one batch: when the barrier is answered, most of them wait for the worker."""
     data = tmp_path / "data"
     engine = fleet.start(data, SEGMENT, cores=harness.ONE_CORE)
-    ledger = Ledger(forms.synthetic(500))
+    per_connection = 20  # small ones, so that they arrive in one piece
+    ledger = Ledger(submission(submissionId=f"received-{n}") for n in range(4000))
+    starts = range(0, len(ledger.forms), per_connection)
     with contextlib.ExitStack() as stack:
-        connections = [stack.enter_context(Connection(engine.address)) for _ in ledger.forms]
+        connections = [stack.enter_context(Connection(engine.address)) for _ in starts]
         barrier = stack.enter_context(Connection(engine.address))
-        for connection, form in zip(connections, ledger.forms):
-            connection.send(post(form))
+        for connection, start in zip(connections, starts):
+            burst = ledger.forms[start:start + per_connection]
+            connection.send(b"".join(post(form) for form in burst))
         assert barrier.exchange(request("GET", "/livez")).status == 200
         engine.terminate()
-        for index, connection in enumerate(connections):
-            ledger.record(index, connection.response().receipt())
+        for connection, start in zip(connections, starts):
+            for index in range(start, start + per_connection):
+                ledger.record(index, connection.response().receipt())
             assert connection.rest() == b""
     assert engine.wait(harness.STOP_S) == 0
     check_directory(ledger, data)
 
 
 def wait_until_refused(address):
-    """Connects until that is refused: the drain has begun, or ended. Nobody may be served in a
-    connection that was opened behind a refused one."""
+    """Connects until that is refused: the drain has begun, or ended."""
     deadline = time.monotonic() + harness.STOP_S
     while time.monotonic() < deadline:
         try:

@@ -17,8 +17,7 @@ import harness
 from ledger import Ledger, check_directory
 from load import CHUNKED, IDLE_BESIDE, PIPELINED, PLAIN, SPLIT, Load, Trigger
 
-ROUNDS = {PLAIN: 10}
-ROUNDS_OTHERWISE = 3
+ROUNDS = 3 if harness.SANITIZER else 10  # of every transport
 KILLS_MAX = 3
 IDLE_SAMPLE = 50
 
@@ -26,14 +25,11 @@ SEGMENT_BYTES = 8 << 20  # cheap to create
 SEGMENT_BYTES_SMALL = 1 << 20  # several are filled and sealed within one round
 
 
-def rounds_of(transport):
-    return int(os.environ.get("SLUICE_KILL_ROUNDS") or ROUNDS.get(transport, ROUNDS_OTHERWISE))
-
-
 def every_round():
+    rounds = int(os.environ.get("SLUICE_KILL_ROUNDS") or ROUNDS)
     return [pytest.param(transport, number, id=f"{transport.name}-{number}")
             for transport in (PLAIN, PIPELINED, CHUNKED, SPLIT, IDLE_BESIDE)
-            for number in range(rounds_of(transport))]
+            for number in range(rounds)]
 
 
 def random_kill(engine, count, random):

@@ -16,7 +16,7 @@ import forms
 import harness
 from client import submission
 from ledger import Ledger, check_directory
-from load import PIPELINED, PLAIN, Load
+from load import PIPELINED, PLAIN, SPLIT, Load
 
 SEGMENT = {"segment_bytes": 4 << 20}
 ALL_CORES = sorted(os.sched_getaffinity(0))
@@ -161,6 +161,21 @@ def test_the_engine_works_without_a_kernel_feature(fleet, tmp_path, seeded, sett
     data = tmp_path / "data"
     engine = fleet.start(data, {**SEGMENT, setting: 0})
     ledger = send(engine, 3000, seeded, PIPELINED)
+    check_directory(ledger, data)
+
+
+@pytest.mark.parametrize("limits", [
+    {"receive_buffers_max": 8, "receive_buffer_bytes": 1024},
+    {"send_buffers_max": 8, "send_buffer_bytes": 8192},
+    {"pipeline_depth_max": 1},
+    {"run_requests_max": 1},
+    {"large_arenas_max": 1, "body_bytes_max": 1024},
+], ids=lambda limits: next(iter(limits)))
+@pytest.mark.parametrize("transport", [PIPELINED, SPLIT], ids=lambda transport: transport.name)
+def test_the_smallest_pools_only_slow_things_down(fleet, tmp_path, seeded, limits, transport):
+    data = tmp_path / "data"
+    engine = fleet.start(data, {**SEGMENT, **limits})
+    ledger = send(engine, 2000, seeded, transport, connections=48)
     check_directory(ledger, data)
 
 
