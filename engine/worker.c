@@ -73,12 +73,7 @@ static int register_buffers(struct worker *worker, struct base_error *error)
     struct iovec memory = {worker->journal_memory, worker->journal_memory_bytes};
     int result = io_uring_register_buffers(&worker->ring, &memory, 1);
     if (result == -ENOMEM)
-        return base_error_set(
-            error, result,
-            "RLIMIT_MEMLOCK does not allow registering %zu bytes per core: raise it "
-            "(ulimit -l, or LimitMEMLOCK= in the unit file), or set "
-            "registered_buffers=0",
-            worker->journal_memory_bytes);
+        return uring_explain_memlock("the batch buffers", error);
     if (result < 0)
         return base_error_os(error, result, "cannot register the batch buffers");
     worker->ring_io.registered_buffers = true;

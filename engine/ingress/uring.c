@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/utsname.h>
 
 static int check_kernel(struct base_error *error)
@@ -28,6 +29,18 @@ static int check_kernel(struct base_error *error)
     return 0;
 }
 
+int uring_explain_memlock(const char *what, struct base_error *error)
+{
+    struct rlimit limit = {0};
+    getrlimit(RLIMIT_MEMLOCK, &limit);
+    return base_error_set(error, -ENOMEM,
+                          "no memory for %s: the kernel lets this user lock %llu bytes "
+                          "(RLIMIT_MEMLOCK). Raise that (ulimit -l, or LimitMEMLOCK= in the unit "
+                          "file; 3 MB per core suffice by default), or set registered_buffers=0, "
+                          "which takes 1 MB per core",
+                          what, (unsigned long long)limit.rlim_cur);
+}
+
 static int explain_setup(int code, struct base_error *error)
 {
     if (code == -EPERM)
@@ -40,9 +53,7 @@ static int explain_setup(int code, struct base_error *error)
                               "this kernel has no io_uring: use Linux 6.1 or newer, built with "
                               "CONFIG_IO_URING, outside sandboxes that hide it");
     if (code == -ENOMEM)
-        return base_error_set(error, code,
-                              "no memory for a ring: raise RLIMIT_MEMLOCK (ulimit -l, or "
-                              "LimitMEMLOCK= in the unit file)");
+        return uring_explain_memlock("a ring", error);
     if (code == -EINVAL)
         return base_error_set(error, code,
                               "this kernel's io_uring lacks SINGLE_ISSUER or DEFER_TASKRUN: use "

@@ -60,6 +60,9 @@ int uring_probe(struct base_error *error);
 int uring_create(struct io_uring *ring, unsigned sq_entries, unsigned cq_entries,
                  struct base_error *error);
 
+/* The error for -ENOMEM from a ring: what to do about RLIMIT_MEMLOCK. Returns -ENOMEM. */
+int uring_explain_memlock(const char *what, struct base_error *error);
+
 /* An empty submission entry; submits what is queued when there is none left. Never NULL. */
 struct io_uring_sqe *uring_entry(struct io_uring *ring);
 

@@ -21,6 +21,9 @@
 #include <string.h>
 #include <unistd.h>
 
+/* What stands at the scan, besides 0 (not visible yet) and a negative errno. */
+enum { TAKEN = 1, ENDED, EMPTY };
+
 static_assert(SLUICE_FINDINGS_MAX == RECORD_FINDING_COUNT_MAX, "public and internal limit");
 
 struct sluice_reader {
@@ -181,7 +184,8 @@ static int keep_batch(struct sluice_reader *reader, const struct segment_scan_ba
     return 1;
 }
 
-/* Takes the batch at the scan. 1: taken, 0: not visible yet, 2: the segment ends here. */
+/* Takes the batch at the scan. TAKEN, 0: not visible yet, ENDED: a footer, EMPTY: nothing was
+ * written here when we looked. */
 static int take_batch(struct sluice_reader *reader)
 {
     struct segment_scan scan = reader->scan;
@@ -207,12 +211,30 @@ static int take_batch(struct sluice_reader *reader)
     if (result == SEGMENT_SCAN_FOOTER) {
         result = segment_scan_footer(&scan, &reader->file, &reader->error);
         if (result == SEGMENT_SCAN_OK || result < 0)
-            return result < 0 ? result : 2;
+            return result < 0 ? result : ENDED;
     }
     if (all_seen) /* whatever is there is still being written */
-        return result == SEGMENT_SCAN_ZERO ? 2 : 0;
+        return result == SEGMENT_SCAN_ZERO ? EMPTY : 0;
     /* more was made visible than this segment holds: it goes on in the next one, or is damaged */
-    return result == SEGMENT_SCAN_ZERO ? 2 : damaged(reader, &scan);
+    return result == SEGMENT_SCAN_ZERO ? EMPTY : damaged(reader, &scan);
+}
+
+/* The segment seemed to end without a footer. It has ended when the next one is in use: then its
+ * last batch was durable before, so a second look, taken after that, is conclusive. */
+static int look_again(struct sluice_reader *reader)
+{
+    struct sluice_reader probe = *reader; /* for its place in the journal; the file is its own */
+    int result = enter_segment(&probe, reader->scan.segment_number + 1);
+    if (result == 1)
+        segment_file_close(&probe.file);
+    if (result < 0)
+        reader->error = probe.error;
+    if (result <= 0)
+        return result;
+    result = segment_file_refresh(&reader->file, &reader->error);
+    if (result == 0)
+        result = take_batch(reader);
+    return result == EMPTY ? ENDED : result;
 }
 
 /* Makes the next batch current. 1: done, 0: nothing more is visible. */
@@ -230,16 +252,17 @@ static int advance(struct sluice_reader *reader)
             fetched = true;
         }
         result = take_batch(reader);
-        if (result == 2) {
+        if (result == EMPTY)
+            result = look_again(reader);
+        if (result == ENDED) {
             result = enter_next(reader);
-            if (result == 0 && reader->visible >= reader->scan.next_sequence) {
-                reader->scan.fault = "records behind this one were acknowledged and are missing";
-                reader->scan.fault_offset = reader->scan.offset;
-                result = damaged(reader, &reader->scan);
-            }
-            if (result <= 0)
-                return result;
-            continue;
+            if (result == 1)
+                continue;
+        }
+        if (result == 0 && reader->visible >= reader->scan.next_sequence) {
+            reader->scan.fault = "records behind this one were acknowledged and are missing";
+            reader->scan.fault_offset = reader->scan.offset;
+            return damaged(reader, &reader->scan);
         }
         if (result <= 0)
             return result;

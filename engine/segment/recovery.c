@@ -56,6 +56,8 @@ static int damage(struct context *context, const char *path, uint64_t offset, co
 static int check_continuity(struct context *context, const struct segment_scan *scan,
                             const uint8_t *chain_start, const char *path)
 {
+    if (!context->chain_known && scan->segment_number != 1)
+        return damage(context, path, 0, "the segments before this one are missing");
     if (!context->chain_known)
         return 0;
     if (scan->segment_number != context->last_number + 1)

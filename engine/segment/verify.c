@@ -21,8 +21,10 @@ struct walk {
     struct segment_verify_report *report;
     struct base_error *error;
     bool chain_known;
-    bool chain_ended;         /* a segment not in use yet was seen */
-    struct segment_scan last; /* of the segment before */
+    bool chain_ended;              /* a segment not in use yet was seen */
+    struct segment_scan last;      /* of the segment before */
+    struct segment_file last_file; /* kept open while an engine may still be writing to it */
+    bool last_may_grow;
     char last_path[320];
 };
 
@@ -36,6 +38,8 @@ static void check_chain(struct walk *walk, const struct segment_scan *scan, cons
 {
     if (walk->chain_ended)
         report(walk, path, 0, "a segment before this one was never used");
+    if (!walk->chain_known && scan->segment_number != 1)
+        report(walk, path, 0, "the segments before this one are missing");
     if (!walk->chain_known)
         return;
     if (scan->segment_number != walk->last.segment_number + 1)
@@ -78,6 +82,9 @@ static int check_footer(struct walk *walk, struct segment_scan *scan, struct seg
     int result = segment_scan_footer(scan, file, walk->error);
     if (result == SEGMENT_SCAN_FAULT)
         report(walk, file->path, scan->fault_offset, scan->fault);
+    uint64_t end = scan->offset + segment_footer_bytes(entries->count);
+    if (result == SEGMENT_SCAN_OK && file->bytes != end)
+        report(walk, file->path, end, "bytes behind the footer of a sealed segment");
     if (result != SEGMENT_SCAN_OK || entries->count == 0)
         return result < 0 ? result : 0;
     const uint8_t *data;
@@ -150,15 +157,16 @@ static int step_over_batches(struct walk *walk, struct segment_scan *scan,
 }
 
 static int walk_batches(struct walk *walk, struct segment_scan *scan, struct segment_file *file,
-                        bool sealed)
+                        bool sealed, bool *may_grow_out)
 {
     struct entries entries = {NULL, 0, 0};
     int result;
     do {
         result = step_over_batches(walk, scan, file, &entries);
-        if (result >= 0 && result != SEGMENT_SCAN_FOOTER && !sealed)
+        *may_grow_out = result >= 0 && result != SEGMENT_SCAN_FOOTER && !sealed;
+        if (*may_grow_out)
             result = check_tail(walk, scan, file);
-    } while (result == 1);
+    } while (result == 1 && *may_grow_out);
     if (result == SEGMENT_SCAN_FOOTER && sealed)
         result = check_footer(walk, scan, file, &entries);
     else if (result >= 0 && sealed)
@@ -169,6 +177,49 @@ static int walk_batches(struct walk *walk, struct segment_scan *scan, struct seg
     return result < 0 ? result : 0;
 }
 
+static void forget_last(struct walk *walk)
+{
+    if (walk->last_may_grow)
+        segment_file_close(&walk->last_file);
+    walk->last_may_grow = false;
+}
+
+/* The next segment is in use, so the one before is complete now, and its last batch was durable
+ * before that: what an engine beside us added since we read its end is read now. */
+static int finish_last(struct walk *walk)
+{
+    bool may_grow;
+    if (!walk->last_may_grow)
+        return 0;
+    int result = segment_file_refresh(&walk->last_file, walk->error);
+    if (result == 0)
+        result = walk_batches(walk, &walk->last, &walk->last_file, false, &may_grow);
+    forget_last(walk);
+    return result;
+}
+
+/* Takes over the file when it has to stay open. */
+static int walk_used(struct walk *walk, struct segment_scan *scan, struct segment_file *file,
+                     bool sealed)
+{
+    int result = finish_last(walk);
+    if (result < 0)
+        return result;
+    walk->report->segments++;
+    walk->report->bytes += file->bytes;
+    check_chain(walk, scan, file->path);
+    result = walk_batches(walk, scan, file, sealed, &walk->last_may_grow);
+    walk->chain_known = true;
+    walk->last = *scan;
+    snprintf(walk->last_path, sizeof(walk->last_path), "%s", file->path);
+    if (walk->last_may_grow) {
+        walk->last_file = *file;
+        file->fd = -1;
+        file->window = NULL;
+    }
+    return result;
+}
+
 static int walk_file(struct walk *walk, struct segment_file *file, uint64_t number, bool sealed)
 {
     struct segment_scan scan;
@@ -176,20 +227,21 @@ static int walk_file(struct walk *walk, struct segment_file *file, uint64_t numb
     int result = segment_scan_begin(&scan, file, &expected, walk->error);
     if (result < 0)
         return result;
-    if (result == SEGMENT_SCAN_OK) {
-        walk->report->segments++;
-        walk->report->bytes += file->bytes;
-        check_chain(walk, &scan, file->path);
-        result = walk_batches(walk, &scan, file, sealed);
-        walk->chain_known = true;
-        walk->last = scan;
-        snprintf(walk->last_path, sizeof(walk->last_path), "%s", file->path);
-        return result;
-    }
+    if (result == SEGMENT_SCAN_OK)
+        return walk_used(walk, &scan, file, sealed);
     uint64_t first;
     int found = segment_file_find_data(file, SEGMENT_BLOCK_BYTES, &first, NULL, walk->error);
     if (found < 0)
         return found;
+    if (first < file->bytes && !sealed) { /* unless an engine took it into use just now */
+        int again = segment_file_refresh(file, walk->error);
+        if (again == 0)
+            again = segment_scan_begin(&scan, file, &expected, walk->error);
+        if (again < 0)
+            return again;
+        if (again == SEGMENT_SCAN_OK)
+            return walk_used(walk, &scan, file, sealed);
+    }
     bool torn_header = result == SEGMENT_SCAN_FAULT && scan.fault_offset == 0 && !sealed;
     if (first < file->bytes || sealed || (result == SEGMENT_SCAN_FAULT && !torn_header))
         report(walk, file->path, result == SEGMENT_SCAN_FAULT ? scan.fault_offset : 0,
@@ -238,6 +290,7 @@ static int walk_journal(struct walk *walk)
         result = walk_segment(walk, &list.entries[i]);
     }
     free(list.entries);
+    forget_last(walk);
     uint64_t present = walk->chain_known ? walk->last.next_sequence - 1 : 0;
     if (result == 0 && walk->durable > present) {
         char what[160], path[320];
