@@ -159,6 +159,24 @@ static int recover_idle_journal(struct server *server, uint32_t journal, struct 
     return 0;
 }
 
+/* A mark of a journal that is not there: all of it was acknowledged and is missing. */
+static int check_missing_journals(const struct server *server, const uint32_t *journals,
+                                  size_t count, struct base_error *error)
+{
+    for (uint32_t journal = 0; journal < SEGMENT_WATERMARK_JOURNALS_MAX; journal++) {
+        bool present = false;
+        for (size_t i = 0; i < count; i++)
+            present = present || journals[i] == journal;
+        if (!present && segment_watermark_read(&server->watermark, journal) > 0)
+            return base_error_set(error, -EBADMSG,
+                                  "damage: %s/journal-%04" PRIu32
+                                  " is missing, and records of it were "
+                                  "acknowledged; restore it from a replica or backup",
+                                  server->catalog.path, journal);
+    }
+    return 0;
+}
+
 static int recover_own_journals(struct server *server, struct base_error *error)
 {
     struct housekeeping *housekeeping = &server->housekeeping;
@@ -190,6 +208,8 @@ static int open_data(struct server *server, struct base_error *error)
     for (size_t i = 0; i < count && result == 0; i++)
         if (journals[i] >= server->topology.count)
             result = recover_idle_journal(server, journals[i], error);
+    if (result == 0)
+        result = check_missing_journals(server, journals, count, error);
     free(journals);
     if (result < 0)
         return result;

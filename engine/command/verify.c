@@ -2,6 +2,7 @@
 #include "segment/verify.h"
 #include "command/command.h"
 
+#include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
 
@@ -19,9 +20,10 @@ int command_verify(int argc, char **argv)
         fprintf(stderr, "usage: sluice verify DIR\n");
         return EX_USAGE;
     }
-    if (segment_verify(argv[1], print_damage, NULL, &report, &error) < 0) {
+    int result = segment_verify(argv[1], print_damage, NULL, &report, &error);
+    if (result < 0) {
         fprintf(stderr, "sluice: %s\n", error.text);
-        return COMMAND_EXIT_FAILED;
+        return result == -EBADMSG ? COMMAND_EXIT_NO : COMMAND_EXIT_FAILED;
     }
     fflush(stdout);
     fprintf(stderr,

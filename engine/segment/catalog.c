@@ -296,7 +296,8 @@ static int take_journal(void *context, const char *name)
     struct journal_names *names = context;
     uint32_t number;
     int used = 0;
-    if (sscanf(name, "journal-%4" SCNu32 "%n", &number, &used) != 1 || name[used] != '\0')
+    if (sscanf(name, "journal-%4" SCNu32 "%n", &number, &used) != 1 || used != 12 ||
+        name[used] != '\0' || number >= SEGMENT_WATERMARK_JOURNALS_MAX)
         return 0;
     uint32_t *larger = realloc(names->numbers, (names->count + 1) * sizeof(*larger));
     if (larger == NULL)

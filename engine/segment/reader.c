@@ -34,6 +34,7 @@ struct sluice_reader {
     uint64_t next_sequence; /* to return */
     uint64_t visible;       /* the mark fetched last */
     bool has_file;
+    bool sealed; /* the file was, when it was opened */
     struct segment_file file;
     struct segment_scan scan;
     uint8_t *batch; /* copy of the batch being returned, so that looking ahead cannot move it */
@@ -155,16 +156,61 @@ static int fetch_mark(struct sluice_reader *reader)
     return segment_file_refresh(&reader->file, &reader->error);
 }
 
-/* Whether a valid batch behind `scan` proves everything up to `sequence` durable. */
+/* How the segment behind this one stands to it. */
+enum { NOT_IN_USE, IN_USE, CONTINUES };
+
+static int look_at_next(struct sluice_reader *reader, const struct segment_scan *scan)
+{
+    struct sluice_reader probe = *reader; /* for its place in the journal; the file is its own */
+    int result = enter_segment(&probe, scan->segment_number + 1);
+    if (result == 1)
+        segment_file_close(&probe.file);
+    if (result < 0)
+        reader->error = probe.error;
+    if (result <= 0)
+        return result < 0 ? result : NOT_IN_USE;
+    bool continues = probe.scan.first_sequence == scan->next_sequence &&
+                     memcmp(probe.scan.hash, scan->hash, SEGMENT_HASH_BYTES) == 0;
+    return continues ? CONTINUES : IN_USE;
+}
+
+/* Whether what stands behind `scan` proves everything up to `sequence` durable: a batch that
+ * carries the mark, a footer, or a next segment that goes on from here. */
 static int is_proved(struct sluice_reader *reader, struct segment_scan scan, uint64_t sequence)
 {
+    struct segment_scan before = scan;
     struct segment_scan_batch batch;
     int result = segment_scan_next(&scan, &reader->file, &batch, &reader->error);
+    if (result == SEGMENT_SCAN_FOOTER)
+        result = segment_scan_footer(&scan, &reader->file, &reader->error);
+    else if (result == SEGMENT_SCAN_OK)
+        return batch.header.watermark >= sequence;
+    if (result < 0 || result == SEGMENT_SCAN_OK)
+        return result;
+    result = look_at_next(reader, &before);
+    return result < 0 ? result : result == CONTINUES;
+}
+
+/* Something at the scan that is neither batch, footer nor zeros: a write under way, a footer that
+ * was cut off before a segment that goes on from here, or damage. */
+static int judge_fault(struct sluice_reader *reader, struct segment_scan *scan)
+{
+    struct segment_scan fault = *scan;
+    if (reader->sealed)
+        return damaged(reader, &fault);
+    int result = look_at_next(reader, &reader->scan);
+    if (result < 0 || result == CONTINUES)
+        return result < 0 ? result : ENDED;
+    if (reader->visible >= reader->scan.next_sequence)
+        return damaged(reader, &fault);
+    if (reader->watermark.mapping != NULL)
+        return 0;
+    /* without marks only what stands behind can tell */
+    result = segment_scan_search(scan, &reader->file, reader->scan.offset + SEGMENT_BLOCK_BYTES,
+                                 &reader->error);
     if (result < 0)
         return result;
-    if (result == SEGMENT_SCAN_FOOTER)
-        return segment_scan_footer(&scan, &reader->file, &reader->error) == SEGMENT_SCAN_OK;
-    return result == SEGMENT_SCAN_OK && batch.header.watermark >= sequence;
+    return result == SEGMENT_SCAN_OK ? damaged(reader, &fault) : 0;
 }
 
 static int keep_batch(struct sluice_reader *reader, const struct segment_scan_batch *batch)
@@ -193,7 +239,6 @@ static int take_batch(struct sluice_reader *reader)
     int result = segment_scan_next(&scan, &reader->file, &batch, &reader->error);
     if (result < 0)
         return result;
-    bool all_seen = reader->visible < reader->scan.next_sequence;
     if (result == SEGMENT_SCAN_OK) {
         uint64_t last = scan.next_sequence - 1;
         int kept = keep_batch(reader, &batch);
@@ -213,22 +258,14 @@ static int take_batch(struct sluice_reader *reader)
         if (result == SEGMENT_SCAN_OK || result < 0)
             return result < 0 ? result : ENDED;
     }
-    if (all_seen) /* whatever is there is still being written */
-        return result == SEGMENT_SCAN_ZERO ? EMPTY : 0;
-    /* more was made visible than this segment holds: it goes on in the next one, or is damaged */
-    return result == SEGMENT_SCAN_ZERO ? EMPTY : damaged(reader, &scan);
+    return result == SEGMENT_SCAN_ZERO ? EMPTY : judge_fault(reader, &scan);
 }
 
 /* The segment seemed to end without a footer. It has ended when the next one is in use: then its
  * last batch was durable before, so a second look, taken after that, is conclusive. */
 static int look_again(struct sluice_reader *reader)
 {
-    struct sluice_reader probe = *reader; /* for its place in the journal; the file is its own */
-    int result = enter_segment(&probe, reader->scan.segment_number + 1);
-    if (result == 1)
-        segment_file_close(&probe.file);
-    if (result < 0)
-        reader->error = probe.error;
+    int result = look_at_next(reader, &reader->scan);
     if (result <= 0)
         return result;
     result = segment_file_refresh(&reader->file, &reader->error);

@@ -304,6 +304,24 @@ static int walk_journal(struct walk *walk)
     return result;
 }
 
+/* A mark of a journal that is not there: all of it was acknowledged and is missing. */
+static void check_missing_journals(const struct segment_catalog *catalog,
+                                   const struct segment_watermark *watermark,
+                                   const uint32_t *journals, size_t count, struct walk *walk)
+{
+    size_t at = 0;
+    for (uint32_t journal = 0; journal < SEGMENT_WATERMARK_JOURNALS_MAX; journal++) {
+        while (at < count && journals[at] < journal)
+            at++;
+        if ((at < count && journals[at] == journal) ||
+            segment_watermark_read(watermark, journal) == 0)
+            continue;
+        char path[320];
+        snprintf(path, sizeof(path), "%s/journal-%04u", catalog->path, journal);
+        report(walk, path, 0, "a journal with acknowledged records is missing");
+    }
+}
+
 int segment_verify(const char *directory, segment_verify_found *found, void *context,
                    struct segment_verify_report *report_out, struct base_error *error)
 {
@@ -337,6 +355,9 @@ int segment_verify(const char *directory, segment_verify_found *found, void *con
         close(walk.journal_fd);
         report_out->journals++;
     }
+    struct walk whole = {.found = found, .context = context, .report = report_out};
+    if (result == 0)
+        check_missing_journals(&catalog, &watermark, journals, count, &whole);
     free(journals);
     segment_watermark_close(&watermark);
     segment_catalog_close(&catalog);
