@@ -39,7 +39,13 @@ void budget_note(struct budget *budget, const char *name, uint64_t count, uint64
 void *budget_reserve(struct budget *budget, const char *name, uint64_t count, uint64_t bytes_each,
                      const char *reason, struct base_error *error)
 {
-    size_t bytes = count * bytes_each;
+    size_t bytes;
+    if (__builtin_mul_overflow(count, bytes_each, &bytes)) {
+        base_error_set(error, -ENOMEM,
+                       "%s: %" PRIu64 " times %" PRIu64 " bytes is more than there is", name, count,
+                       bytes_each);
+        return NULL;
+    }
     struct budget_block *blocks =
         realloc(budget->blocks, (budget->block_count + 1) * sizeof(*blocks));
     void *memory = MAP_FAILED;

@@ -1,5 +1,6 @@
-/* The file is read with libcyaml into pointers, one per key, so that "absent" and "zero" differ;
- * the schema is made from the same list as the struct. */
+/* The file is read with libcyaml into strings, one per key: absent and zero differ, and a value in
+ * a file means what it means behind --set (libcyaml's own integers take "1x" and "0x10"). The
+ * schema is made from the same list as the struct. */
 #include "config.h"
 
 #include "record/encode.h"
@@ -17,7 +18,7 @@
 static const struct config_key keys[] = {
 #define CONFIG_KEY(key, standard, minimum, maximum, reason)                                        \
     {#key, offsetof(struct config, key), standard, minimum, maximum, reason},
-    SLUICE_CONFIG_EACH (CONFIG_KEY)
+    SLUICE_CONFIG_EACH(CONFIG_KEY)
 #undef CONFIG_KEY
 };
 
@@ -45,13 +46,20 @@ void config_init(struct config *config)
         *field_of(config, &keys[i]) = keys[i].standard;
 }
 
-static int set_value(struct config *config, const struct config_key *key, uint64_t value,
+/* `text` is a decimal integer in the key's range; `where` begins the message otherwise. */
+static int set_value(struct config *config, const struct config_key *key, const char *text,
                      const char *where, struct base_error *error)
 {
-    if (value < key->minimum || value > key->maximum)
+    char *end;
+    errno = 0;
+    uint64_t value = strtoull(text, &end, 10);
+    if (*text < '0' || *text > '9' || *end != '\0')
+        return base_error_set(error, -EINVAL, "%s: %s is \"%s\", but must be a decimal integer",
+                              where, key->name, text);
+    if (errno != 0 || value < key->minimum || value > key->maximum)
         return base_error_set(error, -ERANGE,
-                              "%s: %s is %" PRIu64 ", but must be %" PRIu64 " to %" PRIu64 " (%s)",
-                              where, key->name, value, key->minimum, key->maximum, key->reason);
+                              "%s: %s is %s, but must be %" PRIu64 " to %" PRIu64 " (%s)", where,
+                              key->name, text, key->minimum, key->maximum, key->reason);
     *field_of(config, key) = value;
     return 0;
 }
@@ -66,13 +74,9 @@ int config_set(struct config *config, const char *assignment, struct base_error 
         if (name_bytes != (size_t)(equals - assignment) ||
             memcmp(keys[i].name, assignment, name_bytes) != 0)
             continue;
-        char *end;
-        errno = 0;
-        uint64_t value = strtoull(equals + 1, &end, 10);
-        if (errno != 0 || end == equals + 1 || *end != '\0' || equals[1] < '0' || equals[1] > '9')
-            return base_error_set(error, -EINVAL, "--set %s: the value must be a decimal integer",
-                                  assignment);
-        return set_value(config, &keys[i], value, "--set", error);
+        char where[160];
+        snprintf(where, sizeof(where), "--set %s", assignment);
+        return set_value(config, &keys[i], equals + 1, where, error);
     }
     return base_error_set(error, -EINVAL, "--set %s: no such key; `sluice config` lists them",
                           assignment);
@@ -80,14 +84,15 @@ int config_set(struct config *config, const char *assignment, struct base_error 
 
 struct file_values {
 #define CONFIG_POINTER(key, standard, minimum, maximum, reason) uint64_t *key;
-    SLUICE_CONFIG_EACH (CONFIG_POINTER)
+    SLUICE_CONFIG_EACH(CONFIG_POINTER)
 #undef CONFIG_POINTER
 };
 
 static const cyaml_schema_field_t file_fields[] = {
 #define CONFIG_SCHEMA(key, standard, minimum, maximum, reason)                                     \
-    CYAML_FIELD_UINT_PTR(#key, CYAML_FLAG_POINTER | CYAML_FLAG_OPTIONAL, struct file_values, key),
-    SLUICE_CONFIG_EACH (CONFIG_SCHEMA)
+    CYAML_FIELD_STRING_PTR(#key, CYAML_FLAG_POINTER | CYAML_FLAG_OPTIONAL, struct file_values,     \
+                           key, 0, CYAML_UNLIMITED),
+    SLUICE_CONFIG_EACH(CONFIG_SCHEMA)
 #undef CONFIG_SCHEMA
         CYAML_FIELD_END,
 };
@@ -115,6 +120,25 @@ static void collect_log(cyaml_log_t level, void *context, const char *format, va
             *at = ' ';
 }
 
+/* The line on which `name` stands, from 1; libcyaml keeps none for values. 0: not found. */
+static unsigned line_of(const char *path, const char *name)
+{
+    char *line = NULL;
+    size_t capacity = 0, name_bytes = strlen(name);
+    unsigned number = 0, found = 0;
+    FILE *file = fopen(path, "r");
+    while (file != NULL && found == 0 && getline(&line, &capacity, file) >= 0) {
+        const char *at = line + strspn(line, " \t{,\"'");
+        number++;
+        if (strncmp(at, name, name_bytes) == 0 && strspn(at + name_bytes, " \t:\"'") > 0)
+            found = number;
+    }
+    free(line);
+    if (file != NULL)
+        fclose(file);
+    return found;
+}
+
 int config_load(struct config *config, const char *path, struct base_error *error)
 {
     struct explanation explanation = {.bytes = 0};
@@ -131,10 +155,14 @@ int config_load(struct config *config, const char *path, struct base_error *erro
         return base_error_set(error, -EINVAL, "%s: %s: %s; `sluice config` lists the keys", path,
                               cyaml_strerror(failure), explanation.text);
     int result = 0;
-    uint64_t **pointers = (uint64_t **)(void *)values;
-    for (size_t i = 0; i < KEY_COUNT && result == 0 && values != NULL; i++)
-        if (pointers[i] != NULL)
-            result = set_value(config, &keys[i], *pointers[i], path, error);
+    char **texts = (char **)(void *)values;
+    for (size_t i = 0; i < KEY_COUNT && result == 0 && values != NULL; i++) {
+        char where[512];
+        if (texts[i] == NULL)
+            continue;
+        snprintf(where, sizeof(where), "%s, line: %u", path, line_of(path, keys[i].name));
+        result = set_value(config, &keys[i], texts[i], where, error);
+    }
     cyaml_free(&settings, &file_schema, values, 0);
     return result;
 }

@@ -72,7 +72,7 @@
 
 struct config {
 #define CONFIG_FIELD(key, standard, minimum, maximum, reason) uint64_t key;
-    SLUICE_CONFIG_EACH (CONFIG_FIELD)
+    SLUICE_CONFIG_EACH(CONFIG_FIELD)
 #undef CONFIG_FIELD
 };
 

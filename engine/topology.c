@@ -56,14 +56,23 @@ static int parse_list(struct topology *topology, const char *list, const cpu_set
                           list);
 }
 
+static int compare_cores(const void *left, const void *right)
+{
+    unsigned a = *(const unsigned *)left, b = *(const unsigned *)right;
+    return (a > b) - (a < b);
+}
+
 int topology_discover(struct topology *topology, const char *list, struct base_error *error)
 {
     cpu_set_t allowed;
     *topology = (struct topology){.count = 0};
     if (sched_getaffinity(0, sizeof(allowed), &allowed) < 0)
         return base_error_os(error, -errno, "cannot read the CPU affinity of this process");
-    if (list != NULL)
-        return parse_list(topology, list, &allowed, error);
+    if (list != NULL) {
+        int parsed = parse_list(topology, list, &allowed, error);
+        qsort(topology->cores, topology->count, sizeof(topology->cores[0]), compare_cores);
+        return parsed;
+    }
     int result = 0;
     for (unsigned core = 0; core < CPU_SETSIZE && result == 0; core++)
         if (CPU_ISSET((int)core, &allowed))

@@ -270,7 +270,11 @@ static bool start_batch(struct worker *worker, bool mark)
     struct segment_journal *journal = &worker->journal;
     if (segment_journal_is_busy(journal) || journal->state == SEGMENT_JOURNAL_FAILED)
         return true;
+    uint64_t segment_before = journal->segment_number;
     enum segment_journal_start start = segment_journal_start(journal, mark);
+    if (journal->segment_number !=
+        segment_before) /* the next one is prepared before it is needed */
+        state_call_control(worker->state);
     if (start == SEGMENT_JOURNAL_STARTED) {
         CHECK(worker->flying.first == NULL);
         worker->flying = worker->open;

@@ -6,6 +6,7 @@
 #ifndef SLUICE_BASE_PROBLEM_H
 #define SLUICE_BASE_PROBLEM_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -53,6 +54,7 @@ const struct base_problem_class *base_problem_class_of(enum base_problem_kind ki
 
 struct base_problem {
     enum base_problem_kind kind;
+    bool pointer_cut; /* something was left out of the pointer; it ends in \"...\" */
     char pointer[BASE_PROBLEM_POINTER_BYTES]; /* JSON pointer (RFC 6901) into the body, or "" */
     char detail[BASE_PROBLEM_DETAIL_BYTES];   /* what, where and what to do; valid UTF-8 */
 };

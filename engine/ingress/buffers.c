@@ -12,6 +12,7 @@ int ingress_buffers_reserve(struct ingress_buffers *buffers, const struct config
         .receive_bytes = (uint32_t)config->receive_buffer_bytes,
         .receive_count = (uint32_t)config->receive_buffers_max,
         .send_bytes = (uint32_t)config->send_buffer_bytes,
+        .send_count = (uint32_t)config->send_buffers_max,
         .send_free_count = (uint32_t)config->send_buffers_max,
     };
     buffers->ring =
@@ -84,6 +85,7 @@ uint32_t ingress_buffers_take_send(struct ingress_buffers *buffers)
 
 void ingress_buffers_return_send(struct ingress_buffers *buffers, uint32_t index)
 {
+    CHECK(buffers->send_free_count < buffers->send_count);
     buffers->send_free[buffers->send_free_count++] = index;
 }
 

@@ -25,6 +25,7 @@ struct ingress_buffers {
     uint32_t held;          /* named by a completion and not given back yet */
     uint8_t *send_memory;
     uint32_t send_bytes;
+    uint32_t send_count;
     uint32_t send_free_count;
     uint32_t *send_free; /* indexes */
 };

@@ -33,7 +33,8 @@ static inline void queue_doorbell_fall_asleep(struct queue_doorbell *doorbell)
 /* By the worker when it found something, or woke up. A ring that came in between is spurious. */
 static inline void queue_doorbell_wake_up(struct queue_doorbell *doorbell)
 {
-    store_relaxed(&doorbell->state, QUEUE_DOORBELL_AWAKE);
+    /* an exchange too: a plain store would cut the chain through which the next D1 acquires */
+    exchange_acq_rel(&doorbell->state, QUEUE_DOORBELL_AWAKE);
 }
 
 /* By whoever pushed: true for exactly one caller per sleep, which must ring. */

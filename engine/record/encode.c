@@ -150,7 +150,8 @@ static const char *check_header(const struct segment_record_header *header, cons
 static bool store_field(struct record_envelope *envelope, uint16_t tag, struct record_text text)
 {
     if (tag == SEGMENT_FIELD_FINDING) {
-        if (envelope->finding_count == RECORD_FINDING_COUNT_MAX)
+        if (envelope->finding_count == RECORD_FINDING_COUNT_MAX ||
+            text.bytes > RECORD_FINDING_BYTES_MAX)
             return false;
         envelope->findings[envelope->finding_count++] = text;
         return true;

@@ -40,6 +40,7 @@ struct sluice_reader {
     uint8_t *batch; /* copy of the batch being returned, so that looking ahead cannot move it */
     size_t batch_capacity;
     size_t batch_at, batch_bytes; /* of its records */
+    int failure;                  /* of the call that failed; every later one returns it again */
     struct base_error error;
 };
 
@@ -55,6 +56,7 @@ static int open_segment(struct sluice_reader *reader, uint64_t number)
                              sizeof(path));
         int result =
             segment_file_open(&reader->file, reader->journal_fd, name, path, false, &reader->error);
+        reader->sealed = order[i] == SEGMENT_STATE_SEALED;
         if (result != -ENOENT)
             return result;
     }
@@ -67,15 +69,47 @@ static int damaged(struct sluice_reader *reader, const struct segment_scan *scan
                           reader->file.path, scan->fault_offset, scan->fault);
 }
 
+/* Segment `number` is not there. Numbers are given in order and segments are not deleted: a later
+ * one proves that this one was lost. */
+static int check_missing(struct sluice_reader *reader, uint64_t number)
+{
+    struct segment_list list;
+    int result = segment_catalog_list(&reader->catalog, reader->journal_fd, &list, &reader->error);
+    if (result < 0)
+        return result;
+    bool later = false;
+    for (size_t i = 0; i < list.count; i++)
+        later = later || (list.entries[i].segment_number > number &&
+                          list.entries[i].state != SEGMENT_STATE_TEMPORARY);
+    free(list.entries);
+    if (!later)
+        return 0;
+    return base_error_set(&reader->error, -EBADMSG,
+                          "damage in %s/journal-%04" PRIu32 ": segment %" PRIu64 " is missing",
+                          reader->catalog.path, reader->journal, number);
+}
+
 /* Opens segment `number` and its scan. 1: in use, 0: not there or not in use yet. */
 static int enter_segment(struct sluice_reader *reader, uint64_t number)
 {
     int result = open_segment(reader, number);
+    if (result == -ENOENT) {
+        int missing = check_missing(reader, number);
+        if (missing == 0)
+            return 0;
+        result = open_segment(reader, number); /* it may have come just before the later one */
+        if (result == -ENOENT)
+            return missing;
+    }
     if (result < 0)
-        return result == -ENOENT ? 0 : result;
+        return result;
     struct segment_scan_expected expected = {reader->catalog.node_id, reader->journal, number};
     struct segment_scan scan;
     result = segment_scan_begin(&scan, &reader->file, &expected, &reader->error);
+    if (result == SEGMENT_SCAN_ZERO && reader->sealed) {
+        scan.fault = "sealed segment has no header";
+        result = SEGMENT_SCAN_FAULT;
+    }
     if (result == SEGMENT_SCAN_OK) {
         reader->scan = scan;
         reader->has_file = true;
@@ -83,7 +117,7 @@ static int enter_segment(struct sluice_reader *reader, uint64_t number)
     }
     if (result == SEGMENT_SCAN_FAULT) {
         /* a header under way, unless records were made visible behind it */
-        bool under_way = scan.fault_offset == 0 &&
+        bool under_way = scan.fault_offset == 0 && !reader->sealed &&
                          (!reader->has_file || reader->visible < reader->scan.next_sequence);
         result = under_way ? 0 : damaged(reader, &scan);
     } else if (result == SEGMENT_SCAN_ZERO) {
@@ -125,6 +159,7 @@ static int enter_first(struct sluice_reader *reader)
     int result = segment_catalog_list(&reader->catalog, reader->journal_fd, &list, &reader->error);
     if (result < 0)
         return result;
+    int damage = 0; /* behind where we start: reported when reading gets there */
     for (size_t i = list.count; i-- > 0;) {
         if (list.entries[i].state == SEGMENT_STATE_TEMPORARY)
             continue;
@@ -132,12 +167,15 @@ static int enter_first(struct sluice_reader *reader)
             segment_file_close(&reader->file);
         reader->has_file = false;
         result = enter_segment(reader, list.entries[i].segment_number);
-        if (result < 0 || (result == 1 && reader->scan.first_sequence <= reader->next_sequence))
+        if (result == -EBADMSG)
+            damage = result;
+        else if (result < 0 ||
+                 (result == 1 && reader->scan.first_sequence <= reader->next_sequence))
             break;
     }
     free(list.entries);
-    if (result < 0 || !reader->has_file)
-        return result < 0 ? result : 0;
+    if (!reader->has_file)
+        return result < 0 ? result : damage;
     if (reader->scan.first_sequence > reader->next_sequence)
         return base_error_set(&reader->error, -ERANGE,
                               "journal %" PRIu32 " of %s starts at sequence %" PRIu64
@@ -242,7 +280,7 @@ static int take_batch(struct sluice_reader *reader)
     if (result == SEGMENT_SCAN_OK) {
         uint64_t last = scan.next_sequence - 1;
         int kept = keep_batch(reader, &batch);
-        if (kept == 1 && last > reader->visible) {
+        if (kept == 1 && last > reader->visible && !reader->sealed) {
             int proved = is_proved(reader, scan, last);
             if (proved != 1) {
                 reader->batch_at = reader->batch_bytes = 0;
@@ -346,8 +384,13 @@ static void export_record(const struct record_envelope *envelope, uint32_t journ
 int sluice_reader_next(struct sluice_reader *reader, struct sluice_record *record_out)
 {
     for (;;) {
+        if (reader->failure <
+            0) /* what comes behind damage is not known to follow what came before */
+            return reader->failure;
         if (reader->batch_at == reader->batch_bytes) {
             int result = advance(reader);
+            if (result < 0)
+                reader->failure = result;
             if (result <= 0)
                 return result;
         }

@@ -52,6 +52,17 @@ static int damage(struct context *context, const char *path, uint64_t offset, co
                           path, offset, what, context->catalog->path);
 }
 
+/* A segment does not continue the one before. Where that one has something wrong at its end, that
+ * is the place to name. */
+static int broken_chain(struct context *context, const char *path, uint64_t offset,
+                        const char *what)
+{
+    const struct pending *pending = &context->pending;
+    if (pending->present && pending->tail == SEGMENT_SCAN_FAULT)
+        return damage(context, pending->file.path, pending->scan.fault_offset, pending->scan.fault);
+    return damage(context, path, offset, what);
+}
+
 /* The segment that `scan` begins must continue the one before. */
 static int check_continuity(struct context *context, const struct segment_scan *scan,
                             const uint8_t *chain_start, const char *path)
@@ -61,11 +72,11 @@ static int check_continuity(struct context *context, const struct segment_scan *
     if (!context->chain_known)
         return 0;
     if (scan->segment_number != context->last_number + 1)
-        return damage(context, path, 0, "a segment is missing before this one");
+        return broken_chain(context, path, 0, "a segment is missing before this one");
     if (scan->first_sequence != context->last_next_sequence)
-        return damage(context, path, 48, "segment does not go on with the next sequence");
+        return broken_chain(context, path, 48, "segment does not go on with the next sequence");
     if (memcmp(chain_start, context->last_hash, SEGMENT_HASH_BYTES) != 0)
-        return damage(context, path, 72, "segment does not continue the hash chain");
+        return broken_chain(context, path, 72, "segment does not continue the hash chain");
     return 0;
 }
 
@@ -213,6 +224,22 @@ static int recover_unused(struct context *context, struct segment_file *file, ui
     return 0;
 }
 
+/* An open segment has the size it was created with, until a footer is behind its batches: a shorter
+ * one was cut, and what is missing may have been acknowledged. */
+static int check_size(struct context *context, struct pending *found)
+{
+    struct segment_scan footer_scan = found->scan;
+    if (found->file.bytes == found->scan.created_bytes)
+        return 0;
+    int result = SEGMENT_SCAN_FAULT;
+    if (found->tail == SEGMENT_SCAN_FOOTER)
+        result = segment_scan_footer(&footer_scan, &found->file, context->error);
+    if (result == SEGMENT_SCAN_OK || result < 0)
+        return result < 0 ? result : 0;
+    return damage(context, found->file.path, found->file.bytes,
+                  "segment file is shorter than it was created, and has no footer");
+}
+
 static int recover_used(struct context *context, struct pending *found)
 {
     uint8_t chain_start[SEGMENT_HASH_BYTES];
@@ -228,6 +255,8 @@ static int recover_used(struct context *context, struct pending *found)
         result = allocate_index(context, found);
     if (result == 0)
         result = scan_open(context, found);
+    if (result == 0)
+        result = check_size(context, found);
     if (result == 0) {
         remember(context, &found->scan);
         context->pending = *found;
@@ -251,6 +280,8 @@ static int recover_open(struct context *context, uint64_t number, const char *pa
         result = segment_scan_begin(&found.scan, &found.file, &expected, context->error);
     if (result == SEGMENT_SCAN_OK)
         result = recover_used(context, &found);
+    else if (result == SEGMENT_SCAN_FAULT && found.file.bytes < SEGMENT_BLOCK_BYTES)
+        result = damage(context, path, 0, found.scan.fault); /* never created like that */
     else if (result == SEGMENT_SCAN_FAULT && found.scan.fault_offset != 0)
         /* the checksum holds, so this is what somebody wrote, and not for here */
         result = damage(context, path, found.scan.fault_offset, found.scan.fault);
@@ -423,6 +454,17 @@ static int recover_list(struct context *context, const struct segment_list *list
     return result;
 }
 
+/* After a refusal nobody takes the descriptors over. */
+static void abandon(struct segment_recovery *recovery)
+{
+    if (recovery->has_prepared)
+        close(recovery->prepared.fd);
+    if (recovery->point.has_segment)
+        close(recovery->point.fd);
+    recovery->has_prepared = recovery->point.has_segment = false;
+    segment_recovery_fini(recovery);
+}
+
 int segment_recover(const struct segment_catalog *catalog, int journal_fd, uint32_t journal,
                     const struct segment_watermark *watermark, uint64_t segment_bytes,
                     struct segment_recovery *recovery_out, struct base_error *error)
@@ -449,7 +491,7 @@ int segment_recover(const struct segment_catalog *catalog, int journal_fd, uint3
     result = recover_list(&context, &list);
     free(list.entries);
     if (result < 0) {
-        segment_recovery_fini(recovery_out);
+        abandon(recovery_out);
         return result;
     }
     if (recovery_out->segment_bytes_max < segment_bytes)
@@ -460,7 +502,7 @@ int segment_recover(const struct segment_catalog *catalog, int journal_fd, uint3
     }
     uint64_t last = context.chain_known ? context.last_number : 0;
     if (recovery_out->has_prepared && recovery_out->prepared.segment_number != last + 1) {
-        segment_recovery_fini(recovery_out);
+        abandon(recovery_out);
         return base_error_set(error, -EBADMSG,
                               "damage in journal %" PRIu32 " of %s: segment %" PRIu64
                               " is missing, segment %" PRIu64 " is prepared",

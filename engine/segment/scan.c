@@ -69,6 +69,7 @@ int segment_scan_begin(struct segment_scan *scan, struct segment_file *file,
         return result;
     scan->first_sequence = header.first_sequence;
     scan->next_sequence = header.first_sequence;
+    scan->created_bytes = header.file_bytes;
     memcpy(scan->hash, header.chain_start, SEGMENT_HASH_BYTES);
     return SEGMENT_SCAN_OK;
 }

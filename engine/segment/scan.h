@@ -31,6 +31,7 @@ struct segment_scan {
     uint64_t watermark;         /* the highest mark seen in a batch header */
     uint64_t last_record_count; /* of the last valid batch */
     uint64_t oldest_received_at_ns, newest_received_at_ns; /* 0 without records */
+    uint64_t created_bytes;                                /* size of the file as created */
     const char *fault;
     uint64_t fault_offset;
 };

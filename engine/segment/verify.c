@@ -172,6 +172,9 @@ static int walk_batches(struct walk *walk, struct segment_scan *scan, struct seg
     else if (result >= 0 && sealed)
         report(walk, file->path, scan->fault != NULL ? scan->fault_offset : scan->offset,
                scan->fault != NULL ? scan->fault : "sealed segment ends without a footer");
+    else if (result == 0 && file->bytes != scan->created_bytes)
+        report(walk, file->path, file->bytes,
+               "segment file is shorter than it was created, and has no footer");
     /* a footer in an open segment is about to be sealed; recovery writes it again if it is torn */
     free(entries.items);
     return result < 0 ? result : 0;

@@ -62,7 +62,8 @@ int sluice_reader_open(const char *directory, uint32_t journal, uint64_t sequenc
 
 /* 1: *record_out is the next record. 0: nothing more is visible now; calling again later goes on
  * from here, across rolled and sealed segments and restarts of the engine. Negative errno: damage
- * (-EBADMSG) or an I/O error; sluice_reader_error says where. */
+ * (-EBADMSG) or an I/O error; sluice_reader_error says where. Every later call returns the same:
+ * what stands behind damage may not follow what came before. */
 int sluice_reader_next(struct sluice_reader *reader, struct sluice_record *record_out);
 
 /* The sentence of the last negative return. */
