@@ -12,6 +12,8 @@
 #ifndef SLUICE_BASE_CHECK_H
 #define SLUICE_BASE_CHECK_H
 
+#include "base/sanitizer.h"
+
 #include <stddef.h>
 
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)

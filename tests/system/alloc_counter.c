@@ -25,7 +25,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#define ROW_COUNT 64
+#define ROW_COUNT  64
 #define NAME_BYTES 16 /* of a thread, with the NUL: TASK_COMM_LEN */
 
 enum call { MALLOC, CALLOC, REALLOC, FREE, ALIGNED, MMAP, MUNMAP, MREMAP, BRK, LOCK, CALL_COUNT };
