@@ -8,6 +8,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "budget.h"
+#include "gate.h"
 #include "housekeeping.h"
 #include "ingress/ingress.h"
 #include "state.h"
@@ -26,17 +27,6 @@
 #include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <unistd.h>
-
-/* Where threads wait for each other at start. The only lock of the engine; no thread comes here
- * once it serves. */
-struct gate {
-    pthread_mutex_t mutex;
-    pthread_cond_t changed;
-    unsigned arrived;
-    bool open;               /* serve */
-    bool failed;             /* go home */
-    struct base_error error; /* of the first that failed */
-};
 
 /* A thread of the data plane and what it runs. */
 struct thread {
@@ -315,23 +305,6 @@ static int open_listeners(struct server *server, struct base_error *error)
 
 /* --- threads -------------------------------------------------------------------------------- */
 
-/* Reports how opening went and waits for all others. True: serve. */
-static bool pass_gate(struct gate *gate, int result, const struct base_error *error)
-{
-    pthread_mutex_lock(&gate->mutex);
-    gate->arrived++;
-    if (result < 0 && !gate->failed) {
-        gate->failed = true;
-        gate->error = *error;
-    }
-    pthread_cond_broadcast(&gate->changed);
-    while (!gate->open && !gate->failed)
-        pthread_cond_wait(&gate->changed, &gate->mutex);
-    bool serve = !gate->failed;
-    pthread_mutex_unlock(&gate->mutex);
-    return serve;
-}
-
 static int prepare_thread(struct thread *thread, struct base_error *error)
 {
     pthread_setname_np(pthread_self(), thread->name);
@@ -360,7 +333,7 @@ static void *run_ingress(void *argument)
         result = ingress_open(ingress, &error);
     if (result == 0 && ingress->role == INGRESS_ROLE_PUBLIC)
         server->state.ingress_ring_fds[ingress->index] = ingress->ring.ring_fd;
-    if (pass_gate(&server->gate, result, &error))
+    if (gate_pass(&server->gate, result, &error))
         ingress_run(ingress);
     if (result == 0)
         ingress_close(ingress);
@@ -378,7 +351,7 @@ static void *run_worker(void *argument)
         result = worker_open(worker, &error);
     if (result == 0)
         server->state.doorbells[worker->index].ring_fd = worker->ring.ring_fd;
-    if (pass_gate(&server->gate, result, &error))
+    if (gate_pass(&server->gate, result, &error))
         worker_run(worker);
     if (result == 0)
         worker_close(worker);
@@ -416,25 +389,6 @@ static int start_threads(struct server *server, struct base_error *error)
         struct thread setup = {.ingress = &server->ingresses[server->topology.count]};
         result = start_thread(server, run_ingress, "admin", 0, setup, error);
     }
-    return result;
-}
-
-/* Waits until every thread has opened its ring, then lets all of them serve, or sends them home. */
-static int open_gate(struct server *server, int result, struct base_error *error)
-{
-    struct gate *gate = &server->gate;
-    pthread_mutex_lock(&gate->mutex);
-    if (result < 0)
-        gate->failed = true;
-    while (gate->arrived < server->thread_count && !gate->failed)
-        pthread_cond_wait(&gate->changed, &gate->mutex);
-    gate->open = !gate->failed;
-    if (gate->failed && result == 0) {
-        *error = gate->error;
-        result = error->code;
-    }
-    pthread_cond_broadcast(&gate->changed);
-    pthread_mutex_unlock(&gate->mutex);
     return result;
 }
 
@@ -577,14 +531,14 @@ int server_run(struct server_options *options, void (*ready)(const struct server
         .catalog = {.directory_fd = -1, .lock_fd = -1},
         .state = {.config = &options->config, .control_fd = -1},
         .signal_fd = -1,
-        .gate = {.mutex = PTHREAD_MUTEX_INITIALIZER, .changed = PTHREAD_COND_INITIALIZER},
     };
     budget_init(&server.budget);
+    gate_init(&server.gate);
     int result = setup(&server, error);
     if (result == 0)
         result = start_threads(&server, error);
     if (server.thread_count > 0)
-        result = open_gate(&server, result, error);
+        result = gate_open(&server.gate, server.thread_count, result, error);
     if (result == 0) {
         store_relaxed(&server.state.service, STATE_READY);
         if (options->has_admin) {

@@ -421,7 +421,7 @@ static void take_completion(struct worker *worker, const struct io_uring_cqe *co
         send_chain(worker, (struct ingress_request *)(uintptr_t)argument);
         return;
     default:
-        CHECK(!"a completion that is not for a worker");
+        CHECK_NEVER("a completion that is not for a worker");
     }
 }
 

@@ -4,6 +4,7 @@
  *               an engine that acknowledges clinical data is worse than a restart, because after
  *               the restart recovery tells the truth.
  * CHECK_SLOW    the same for checks that cost too much for the hot path; on in sanitizer builds.
+ * CHECK_NEVER   the code is not reached.
  * CHECK_OBJECT  the pointer is not NULL and carries the magic number of its type.
  *
  * Input, network and disk errors are never asserts: they are values.
@@ -27,6 +28,9 @@ _Noreturn void base_check_failed(const char *condition, const char *file, int li
 
 #define CHECK(condition)                                                                           \
     ((condition) ? (void)0 : base_check_failed(#condition, __FILE__, __LINE__, __func__))
+
+/* A place that is never reached. */
+#define CHECK_NEVER(what) base_check_failed(what, __FILE__, __LINE__, __func__)
 
 #define CHECK_SLOW(condition) CHECK(!SLUICE_SANITIZED || (condition))
 

@@ -310,7 +310,7 @@ static void take_completion(struct ingress *ingress, const struct io_uring_cqe *
     case URING_CHAIN_FAILED:
         break;
     }
-    CHECK(!"a completion that is not for an ingress");
+    CHECK_NEVER("a completion that is not for an ingress");
 }
 
 static void take_completions(struct ingress *ingress)

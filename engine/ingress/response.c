@@ -154,7 +154,7 @@ static void make_content(struct content *content, const struct ingress_request *
         problem_content(content, &request->problem, request->trace_id);
         break;
     case INGRESS_ANSWER_NONE:
-        CHECK(!"a response to a request without an answer");
+        CHECK_NEVER("a response to a request without an answer");
     }
     CHECK(!content->text.overflow);
 }

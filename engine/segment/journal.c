@@ -294,6 +294,5 @@ enum segment_journal_event segment_journal_complete(struct segment_journal *jour
     case SEGMENT_JOURNAL_FAILED:
         break;
     }
-    CHECK(!"a completion without an operation");
-    return SEGMENT_JOURNAL_BROKEN;
+    CHECK_NEVER("a completion without an operation");
 }
