@@ -17,6 +17,68 @@ static void publish(struct housekeeping_journal *journal, const struct segment_p
     store_release(&handoff->prepared, &handoff->prepared_storage); /* H1 pairs with H2 */
 }
 
+static void ring_bell(struct housekeeping *housekeeping, unsigned index)
+{
+    uring_message(housekeeping->ring, housekeeping->state->doorbells[index].ring_fd,
+                  uring_tag(URING_BELL, 0), uring_tag(URING_BELL, index));
+    io_uring_submit(housekeeping->ring);
+}
+
+/* The disk failed for this journal: its worker is told, refuses what it has, and says so. */
+static void end_journal(struct housekeeping *housekeeping, struct housekeeping_journal *journal,
+                        int code)
+{
+    journal->broken = true;
+    store_release(&journal->handoff->failure, -code);
+    ring_bell(housekeeping, (unsigned)(journal - housekeeping->journals));
+}
+
+/* Seals what a worker handed over. On failure the data is safe, but the journal cannot go on. */
+static bool seal_one(struct housekeeping *housekeeping, struct housekeeping_journal *journal)
+{
+    struct base_error error;
+    struct segment_sealable *sealable =
+        load_acquire(&journal->handoff->sealable); /* H6 pairs with H5 */
+    if (sealable == NULL || journal->broken)
+        return false;
+    if (segment_seal(housekeeping->catalog, journal->journal_fd, sealable, &error) < 0) {
+        base_log(BASE_LOG_ERROR, "seal-failed",
+                 "journal=%" PRIu32
+                 " error=\"%s\" message=\"its records are safe; recovery seals it\"",
+                 journal->journal, error.text);
+        end_journal(housekeeping, journal, error.code);
+        return false;
+    }
+    store_release(&journal->handoff->sealable, NULL); /* H7 pairs with H8 */
+    return true;
+}
+
+/* What passes by itself or when somebody makes room; all else is the disk failing. */
+static bool is_shortage(int code)
+{
+    return code == -ENOSPC || code == -EDQUOT || code == -EMFILE || code == -ENFILE ||
+           code == -ENOMEM;
+}
+
+static void fail_preparation(struct housekeeping *housekeeping, const struct base_error *error)
+{
+    struct housekeeping_journal *journal = &housekeeping->journals[housekeeping->preparing];
+    if (!is_shortage(error->code)) {
+        base_log(BASE_LOG_ERROR, "prepare-failed", "journal=%" PRIu32 " error=\"%s\"",
+                 journal->journal, error->text);
+        end_journal(housekeeping, journal, error->code);
+        return;
+    }
+    if (load_relaxed(&journal->handoff->shortage) == 0)
+        base_log(BASE_LOG_WARNING, "no-room",
+                 "journal=%" PRIu32 " error=\"%s\" message=\"free some space; it is tried again by "
+                 "itself\"",
+                 journal->journal, error->text);
+    store_release(&journal->handoff->shortage, -error->code);
+    housekeeping->retry_at_ns =
+        base_clock_monotonic_ns() + HOUSEKEEPING_RETRY_MS * NANOSECONDS_PER_MILLISECOND;
+}
+
 int housekeeping_supply(struct housekeeping *housekeeping, unsigned index,
                         const struct segment_recovery *recovery, struct base_error *error)
 {
@@ -35,53 +97,17 @@ int housekeeping_supply(struct housekeeping *housekeeping, unsigned index,
     while (result == 0)
         result = segment_prepare_step(&housekeeping->preparation, housekeeping->catalog, &prepared,
                                       error);
+    if (result < 0 &&
+        is_shortage(result)) { /* start all the same: reading goes on, and room may come */
+        housekeeping->preparing = index;
+        fail_preparation(housekeeping, error);
+        return 0;
+    }
     if (result < 0)
         return result;
     journal->next_segment_number++;
     publish(journal, &prepared);
     return 0;
-}
-
-static void ring_bell(struct housekeeping *housekeeping, unsigned index)
-{
-    uring_message(housekeeping->ring, housekeeping->state->doorbells[index].ring_fd,
-                  uring_tag(URING_BELL, 0), uring_tag(URING_BELL, index));
-    io_uring_submit(housekeeping->ring);
-}
-
-/* Seals what a worker handed over. On failure the data is safe, but the journal cannot go on. */
-static bool seal_one(struct housekeeping *housekeeping, struct housekeeping_journal *journal)
-{
-    struct base_error error;
-    struct segment_sealable *sealable =
-        load_acquire(&journal->handoff->sealable); /* H6 pairs with H5 */
-    if (sealable == NULL || journal->broken)
-        return false;
-    if (segment_seal(housekeeping->catalog, journal->journal_fd, sealable, &error) < 0) {
-        base_log(BASE_LOG_ERROR, "seal-failed",
-                 "journal=%" PRIu32 " error=\"%s\" message=\"the journal ends with the segment in "
-                 "use; check the disk, then restart: recovery seals it\"",
-                 journal->journal, error.text);
-        journal->broken = true;
-        add_relaxed(&housekeeping->state->journals_failed, 1);
-        store_release(&journal->handoff->shortage, EIO);
-        return false;
-    }
-    store_release(&journal->handoff->sealable, NULL); /* H7 pairs with H8 */
-    return true;
-}
-
-static void fail_preparation(struct housekeeping *housekeeping, const struct base_error *error)
-{
-    struct housekeeping_journal *journal = &housekeeping->journals[housekeeping->preparing];
-    if (load_relaxed(&journal->handoff->shortage) == 0)
-        base_log(BASE_LOG_WARNING, "no-room",
-                 "journal=%" PRIu32 " error=\"%s\" message=\"free some space; it is tried again by "
-                 "itself\"",
-                 journal->journal, error->text);
-    store_release(&journal->handoff->shortage, -error->code);
-    housekeeping->retry_at_ns =
-        base_clock_monotonic_ns() + HOUSEKEEPING_RETRY_MS * NANOSECONDS_PER_MILLISECOND;
 }
 
 static bool begin_preparation(struct housekeeping *housekeeping)

@@ -379,10 +379,31 @@ static void report_failure(struct worker *worker)
     state_call_control(worker->state);
 }
 
-static void take_journal_completion(struct worker *worker, int result)
+/* The journal has failed: nobody who waits gets a receipt. */
+static void end_journal(struct worker *worker)
 {
     static const char detail[] =
         "the journal failed while this was being written; it was not acknowledged";
+    refuse_chain(worker, &worker->flying, BASE_PROBLEM_JOURNAL_FAILED, detail);
+    refuse_chain(worker, &worker->open, BASE_PROBLEM_JOURNAL_FAILED, detail);
+    if (worker->carry != NULL)
+        refuse(worker, worker->carry, BASE_PROBLEM_JOURNAL_FAILED, detail);
+    worker->carry = NULL;
+    report_failure(worker);
+}
+
+/* A segment of this journal could not be sealed or prepared because the disk failed. */
+static void look_at_handoff(struct worker *worker)
+{
+    int failure = load_acquire(&worker->handoff->failure);
+    if (failure == 0 || worker->journal.state != SEGMENT_JOURNAL_IDLE)
+        return;
+    segment_journal_poison(&worker->journal, -failure, "seal-or-prepare");
+    end_journal(worker);
+}
+
+static void take_journal_completion(struct worker *worker, int result)
+{
     struct ingress_request *request;
     switch (segment_journal_complete(&worker->journal, result)) {
     case SEGMENT_JOURNAL_CONTINUES:
@@ -394,12 +415,7 @@ static void take_journal_completion(struct worker *worker, int result)
         }
         return;
     case SEGMENT_JOURNAL_BROKEN:
-        refuse_chain(worker, &worker->flying, BASE_PROBLEM_JOURNAL_FAILED, detail);
-        refuse_chain(worker, &worker->open, BASE_PROBLEM_JOURNAL_FAILED, detail);
-        if (worker->carry != NULL)
-            refuse(worker, worker->carry, BASE_PROBLEM_JOURNAL_FAILED, detail);
-        worker->carry = NULL;
-        report_failure(worker);
+        end_journal(worker);
         return;
     }
 }
@@ -464,6 +480,7 @@ void worker_run(struct worker *worker)
     struct queue_mpmc *queue = &worker->state->queues[worker->index];
     for (;;) {
         take_completions(worker);
+        look_at_handoff(worker);
         bool any = take_run(worker, queue);
         bool has_segment = start_batch(worker, worker->stopping);
         bool busy = segment_journal_is_busy(&worker->journal);

@@ -148,6 +148,11 @@ static int open_root(struct segment_catalog *catalog, const char *path, struct b
     return 0;
 }
 
+static bool is_full(int code)
+{
+    return code == ENOSPC || code == EDQUOT;
+}
+
 /* Tries what the engine is going to do: a direct write of one block. */
 static int probe_direct(struct segment_catalog *catalog, struct base_error *error)
 {
@@ -156,6 +161,10 @@ static int probe_direct(struct segment_catalog *catalog, struct base_error *erro
     catalog->direct = fd >= 0;
     if (fd < 0 && errno == EINVAL) {
         unlinkat(catalog->directory_fd, "probe.tmp", 0); /* created, then refused */
+        return 0;
+    }
+    if (fd < 0 && is_full(errno)) { /* no answer, and no reason to stay away: most have it */
+        catalog->direct = true;
         return 0;
     }
     if (fd < 0)
@@ -174,7 +183,7 @@ static int probe_direct(struct segment_catalog *catalog, struct base_error *erro
                               "have: put the data directory on a filesystem with 4 KiB blocks or "
                               "smaller",
                               catalog->path, SEGMENT_BLOCK_BYTES);
-    if (failure < 0)
+    if (failure < 0 && !is_full(-failure))
         return base_error_os(error, failure, "cannot write to %s", catalog->path);
     return 0;
 }

@@ -23,6 +23,7 @@ struct segment_handoff {
     _Alignas(CACHE_LINE_BYTES) _Atomic(struct segment_prepared *) prepared;
     _Atomic(struct segment_sealable *) sealable;
     _Atomic int shortage; /* errno for which no segment can be prepared, 0: none; control writes */
+    _Atomic int failure;  /* errno for which the journal must end, 0: none; control writes */
     _Atomic uint32_t wanted; /* 1: the worker waits for `prepared`; worker writes */
     struct segment_prepared prepared_storage; /* control's while `prepared` is NULL */
     struct segment_sealable sealable_storage; /* worker's while `sealable` is NULL */

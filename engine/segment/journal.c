@@ -244,6 +244,12 @@ static enum segment_journal_event fail(struct segment_journal *journal, int fail
     return SEGMENT_JOURNAL_BROKEN;
 }
 
+void segment_journal_poison(struct segment_journal *journal, int failure, const char *operation)
+{
+    CHECK(journal->state == SEGMENT_JOURNAL_IDLE && failure < 0);
+    fail(journal, failure, operation);
+}
+
 static enum segment_journal_event batch_is_durable(struct segment_journal *journal)
 {
     struct segment_batch *batch = journal->flying;

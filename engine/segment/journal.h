@@ -117,6 +117,10 @@ enum segment_journal_start segment_journal_start(struct segment_journal *journal
 /* Takes the completion of the operation under way. */
 enum segment_journal_event segment_journal_complete(struct segment_journal *journal, int result);
 
+/* Ends the journal for a failure outside of it (sealing, preparing); only while nothing is under
+ * way. */
+void segment_journal_poison(struct segment_journal *journal, int failure, const char *operation);
+
 bool segment_journal_is_busy(const struct segment_journal *journal);
 
 #endif
