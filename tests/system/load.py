@@ -3,6 +3,7 @@
 import collections
 import dataclasses
 import errno
+import itertools
 import selectors
 import socket
 import time
@@ -48,8 +49,18 @@ def _chunked(body, random):
     return [client.post_chunked(body, _random_chunk_sizes(body, random))]
 
 
+_next_boundary = itertools.count()
+
+
 def _split(body, random):
-    return _split_at_random(client.post(body), random)
+    """In two at a boundary that moves on by a byte from request to request, so that a few thousand
+    requests are split at each; then one of the two in more pieces."""
+    whole = client.post(body)
+    cut = next(_next_boundary) % (len(whole) - 1) + 1
+    first, second = whole[:cut], whole[cut:]
+    if len(second) > 6:
+        return [first, *_split_at_random(second, random)]
+    return [first, second]
 
 
 PLAIN = Transport("keep-alive", _one_piece)
