@@ -12,6 +12,7 @@
  * last one is the body's length. Inside strings simdjson guarantees that there is no raw control
  * character and no unescaped quote; escapes are checked here. */
 #include "record/json.h"
+#include "record/unescape.h"
 
 #include <cstring>
 #include <memory>
@@ -153,122 +154,6 @@ INLINED const char *number_fault(const char *at, const char *end) noexcept
 
 /* ---- Strings ---- */
 
-/* The value of four hexadecimal digits in [at, end), or -1. */
-static int32_t hex4(const char *at, const char *end) noexcept
-{
-    if (end - at < 4)
-        return -1;
-    int32_t value = 0;
-    for (int i = 0; i < 4; i++) {
-        char c = at[i];
-        int32_t digit = c >= '0' && c <= '9'   ? c - '0'
-                        : c >= 'a' && c <= 'f' ? c - 'a' + 10
-                        : c >= 'A' && c <= 'F' ? c - 'A' + 10
-                                               : -1;
-        if (digit < 0)
-            return -1;
-        value = value << 4 | digit;
-    }
-    return value;
-}
-
-static char *put_utf8(char *out, uint32_t code) noexcept
-{
-    if (code < 0x80) {
-        *out++ = static_cast<char>(code);
-        return out;
-    }
-    if (code < 0x800) {
-        *out++ = static_cast<char>(0xC0 | code >> 6);
-    } else {
-        if (code < 0x10000) {
-            *out++ = static_cast<char>(0xE0 | code >> 12);
-        } else {
-            *out++ = static_cast<char>(0xF0 | code >> 18);
-            *out++ = static_cast<char>(0x80 | (code >> 12 & 0x3F));
-        }
-        *out++ = static_cast<char>(0x80 | (code >> 6 & 0x3F));
-    }
-    *out++ = static_cast<char>(0x80 | (code & 0x3F));
-    return out;
-}
-
-/* The code point of the \u escape whose digits start at *at, with its second half where it is a
- * surrogate pair; moves *at behind it. -1 for bad digits and for an unpaired surrogate. */
-static int32_t unicode_escape(const char **at, const char *end) noexcept
-{
-    int32_t first = hex4(*at, end);
-    if (first < 0)
-        return -1;
-    *at += 4;
-    if (first < 0xD800 || first > 0xDFFF)
-        return first;
-    if (first > 0xDBFF || end - *at < 6 || (*at)[0] != '\\' || (*at)[1] != 'u')
-        return -1;
-    int32_t second = hex4(*at + 2, end);
-    if (second < 0xDC00 || second > 0xDFFF)
-        return -1;
-    *at += 6;
-    return 0x10000 + ((first - 0xD800) << 10) + (second - 0xDC00);
-}
-
-/* The character that `\letter` stands for (not \u), or 0. */
-static char short_escape(char letter) noexcept
-{
-    switch (letter) {
-    case '"':
-    case '\\':
-    case '/':
-        return letter;
-    case 'b':
-        return '\b';
-    case 'f':
-        return '\f';
-    case 'n':
-        return '\n';
-    case 'r':
-        return '\r';
-    case 't':
-        return '\t';
-    default:
-        return 0;
-    }
-}
-
-struct unescaped {
-    char *end;       /* of what was written */
-    const char *bad; /* the backslash of the first bad escape, or NULL */
-};
-
-/* Unescapes [at, end) to `out`. */
-static struct unescaped unescape(const char *at, const char *end, char *out) noexcept
-{
-    while (at < end) {
-        const void *found = memchr(at, '\\', static_cast<size_t>(end - at));
-        const char *backslash = found != nullptr ? static_cast<const char *>(found) : end;
-        size_t run_bytes = static_cast<size_t>(backslash - at);
-        memcpy(out, at, run_bytes);
-        out += run_bytes;
-        if (backslash == end)
-            break;
-        at = backslash + 1;
-        if (at == end)
-            return {out, backslash};
-        char letter = *at++;
-        if (letter == 'u') {
-            int32_t code = unicode_escape(&at, end);
-            if (code < 0)
-                return {out, backslash};
-            out = put_utf8(out, static_cast<uint32_t>(code));
-        } else {
-            *out = short_escape(letter);
-            if (*out++ == 0)
-                return {out, backslash};
-        }
-    }
-    return {out, nullptr};
-}
-
 /* Takes the next token, which starts with a quote, as a string. */
 INLINED bool take_string(walk *w, const char **text_out, uint32_t *bytes_out) noexcept
 {
@@ -283,7 +168,7 @@ INLINED bool take_string(walk *w, const char **text_out, uint32_t *bytes_out) no
     *bytes_out = bytes;
     if (!w->has_backslash || memchr(text, '\\', bytes) == nullptr)
         return true;
-    struct unescaped copy = unescape(text, text + bytes, w->strings_end);
+    struct record_unescaped copy = record_unescape(text, text + bytes, w->strings_end);
     if (copy.bad != nullptr)
         return fail(w, RECORD_JSON_STRING_CONTENT, static_cast<size_t>(copy.bad - w->body));
     *text_out = w->strings_end;
