@@ -69,21 +69,40 @@ static int damaged(struct sluice_reader *reader, const struct segment_scan *scan
                           reader->file.path, scan->fault_offset, scan->fault);
 }
 
-/* Segment `number` is not there. Numbers are given in order and segments are not deleted: a later
- * one proves that this one was lost. */
+/* Whether segment `number` holds batches. Prepared ones may come and go. */
+static int is_in_use(struct sluice_reader *reader, uint64_t number)
+{
+    struct sluice_reader probe = *reader; /* for its place in the journal; the file is its own */
+    struct segment_scan_expected expected = {reader->catalog.node_id, reader->journal, number};
+    struct segment_scan scan;
+    int result = open_segment(&probe, number);
+    if (result == -ENOENT)
+        return 0;
+    if (result == 0) {
+        result = segment_scan_begin(&scan, &probe.file, &expected, &probe.error);
+        segment_file_close(&probe.file);
+    }
+    if (result < 0)
+        reader->error = probe.error;
+    return result < 0 ? result : result == SEGMENT_SCAN_OK;
+}
+
+/* Segment `number` is not there. Segments are taken into use in order and are not deleted then: a
+ * later one in use proves that this one was lost. */
 static int check_missing(struct sluice_reader *reader, uint64_t number)
 {
     struct segment_list list;
     int result = segment_catalog_list(&reader->catalog, reader->journal_fd, &list, &reader->error);
     if (result < 0)
         return result;
-    bool later = false;
-    for (size_t i = 0; i < list.count; i++)
-        later = later || (list.entries[i].segment_number > number &&
-                          list.entries[i].state != SEGMENT_STATE_TEMPORARY);
+    int later = 0;
+    for (size_t i = 0; i < list.count && later == 0; i++)
+        if (list.entries[i].segment_number > number &&
+            list.entries[i].state != SEGMENT_STATE_TEMPORARY)
+            later = is_in_use(reader, list.entries[i].segment_number);
     free(list.entries);
-    if (!later)
-        return 0;
+    if (later <= 0)
+        return later;
     return base_error_set(&reader->error, -EBADMSG,
                           "damage in %s/journal-%04" PRIu32 ": segment %" PRIu64 " is missing",
                           reader->catalog.path, reader->journal, number);
@@ -188,6 +207,10 @@ static int enter_first(struct sluice_reader *reader)
 /* Fetches the mark again; true when there is more to see than before. */
 static int fetch_mark(struct sluice_reader *reader)
 {
+    int result =
+        segment_watermark_refresh_reader(&reader->watermark, &reader->catalog, &reader->error);
+    if (result < 0)
+        return result;
     uint64_t mark = segment_watermark_read(&reader->watermark, reader->journal);
     if (mark > reader->visible)
         reader->visible = mark;
@@ -280,7 +303,10 @@ static int take_batch(struct sluice_reader *reader)
     if (result == SEGMENT_SCAN_OK) {
         uint64_t last = scan.next_sequence - 1;
         int kept = keep_batch(reader, &batch);
-        if (kept == 1 && last > reader->visible && !reader->sealed) {
+        /* a mark has no record that the watermark could cover: it may still vanish, and another
+         * batch take its place, until something stands behind it */
+        bool is_covered = last <= reader->visible && batch.header.record_count > 0;
+        if (kept == 1 && !is_covered && !reader->sealed) {
             int proved = is_proved(reader, scan, last);
             if (proved != 1) {
                 reader->batch_at = reader->batch_bytes = 0;

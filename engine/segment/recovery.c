@@ -19,6 +19,9 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+/* Unused segments of one journal that recovery removes; an engine leaves two at most. */
+#define SURPLUS_MAX 16
+
 /* The last open segment in use, until it is known whether another one follows. */
 struct pending {
     bool present;
@@ -37,6 +40,8 @@ struct context {
     uint64_t segment_bytes;
     struct segment_recovery *recovery;
     struct pending pending;
+    uint64_t surplus[SURPLUS_MAX]; /* unused segments to remove, ascending */
+    unsigned surplus_count;
     bool chain_known; /* false before the first segment */
     uint64_t last_number;
     uint64_t last_next_sequence;
@@ -209,12 +214,17 @@ static int recover_unused(struct context *context, struct segment_file *file, ui
     if (result < 0)
         return result;
     struct segment_recovery *recovery = context->recovery;
-    if (recovery->has_prepared || file->bytes != context->segment_bytes) {
-        /* of another size, or one too many: it holds nothing, and a new one will be prepared */
-        char name[SEGMENT_NAME_BYTES];
-        segment_catalog_name(number, SEGMENT_STATE_OPEN, name);
-        if (unlinkat(context->journal_fd, name, 0) < 0)
-            return base_error_os(context->error, -errno, "cannot remove unused %s", file->path);
+    if (recovery->has_prepared || context->surplus_count > 0 ||
+        file->bytes != context->segment_bytes) {
+        /* of another size, or behind such a one, or one too many: it holds nothing, and a new one
+         * will be prepared */
+        if (context->surplus_count == SURPLUS_MAX)
+            return base_error_set(
+                context->error, -EMFILE,
+                "more than %d unused segments before %s: remove those that are all "
+                "zeros, the last one first",
+                SURPLUS_MAX, file->path);
+        context->surplus[context->surplus_count++] = number;
         return 0;
     }
     recovery->has_prepared = true;
@@ -244,7 +254,7 @@ static int recover_used(struct context *context, struct pending *found)
 {
     uint8_t chain_start[SEGMENT_HASH_BYTES];
     memcpy(chain_start, found->scan.hash, sizeof(chain_start));
-    if (context->recovery->has_prepared)
+    if (context->recovery->has_prepared || context->surplus_count > 0)
         return damage(context, found->file.path, 0, "a segment before this one was never used");
     int result = check_continuity(context, &found->scan, chain_start, found->file.path);
     /* that this segment continues the pending one proves that one complete: what may stand behind
@@ -437,6 +447,22 @@ static int check_watermark(struct context *context)
         context->journal, context->catalog->path, durable, present, context->catalog->path);
 }
 
+/* The last one first: cut off in between, this leaves no gap in the numbers. */
+static int remove_surplus(struct context *context)
+{
+    while (context->surplus_count > 0) {
+        char name[SEGMENT_NAME_BYTES];
+        uint64_t number = context->surplus[--context->surplus_count];
+        segment_catalog_name(number, SEGMENT_STATE_OPEN, name);
+        if (unlinkat(context->journal_fd, name, 0) < 0)
+            return base_error_os(context->error, -errno, "cannot remove unused segment %s of %s",
+                                 name, context->catalog->path);
+        if (fsync(context->journal_fd) < 0)
+            return base_error_os(context->error, -errno, "cannot flush the journal's directory");
+    }
+    return 0;
+}
+
 static int recover_list(struct context *context, const struct segment_list *list)
 {
     int result = 0;
@@ -449,6 +475,8 @@ static int recover_list(struct context *context, const struct segment_list *list
         result = check_watermark(context);
     if (result == 0 && context->pending.present)
         result = finish_pending(context);
+    if (result == 0)
+        result = remove_surplus(context);
     if (result < 0)
         drop_pending(context);
     return result;

@@ -329,7 +329,7 @@ int segment_verify(const char *directory, segment_verify_found *found, void *con
                    struct segment_verify_report *report_out, struct base_error *error)
 {
     struct segment_catalog catalog;
-    struct segment_watermark watermark = {NULL, NULL};
+    struct segment_watermark watermark = {.mapping = NULL};
     uint32_t *journals = NULL;
     size_t count = 0;
     *report_out = (struct segment_verify_report){0};

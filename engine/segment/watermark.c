@@ -30,6 +30,8 @@ static void make_header(struct segment_watermark_header *header,
 static int map_file(struct segment_watermark *watermark, const struct segment_catalog *catalog,
                     int fd, int protection, struct base_error *error)
 {
+    struct stat status;
+    watermark->inode = fstat(fd, &status) == 0 ? status.st_ino : 0;
     void *mapping = mmap(NULL, FILE_BYTES, protection, MAP_SHARED | MAP_POPULATE, fd, 0);
     int failure = mapping == MAP_FAILED ? -errno : 0;
     close(fd);
@@ -75,7 +77,7 @@ static int make_file(const struct segment_catalog *catalog, struct base_error *e
 int segment_watermark_open(struct segment_watermark *watermark,
                            const struct segment_catalog *catalog, struct base_error *error)
 {
-    *watermark = (struct segment_watermark){NULL, NULL};
+    *watermark = (struct segment_watermark){.mapping = NULL};
     int fd = openat(catalog->directory_fd, "watermark", O_RDWR | O_CLOEXEC);
     if (fd >= 0 && !is_usable(fd, catalog)) {
         close(fd);
@@ -95,7 +97,7 @@ int segment_watermark_open(struct segment_watermark *watermark,
 int segment_watermark_open_reader(struct segment_watermark *watermark,
                                   const struct segment_catalog *catalog, struct base_error *error)
 {
-    *watermark = (struct segment_watermark){NULL, NULL};
+    *watermark = (struct segment_watermark){.mapping = NULL};
     int fd = openat(catalog->directory_fd, "watermark", O_RDONLY | O_CLOEXEC);
     if (fd < 0 && errno == ENOENT)
         return 0;
@@ -108,11 +110,27 @@ int segment_watermark_open_reader(struct segment_watermark *watermark,
     return map_file(watermark, catalog, fd, PROT_READ, error);
 }
 
+int segment_watermark_refresh_reader(struct segment_watermark *watermark,
+                                     const struct segment_catalog *catalog,
+                                     struct base_error *error)
+{
+    struct stat status;
+    int fd = openat(catalog->directory_fd, "watermark", O_RDONLY | O_CLOEXEC);
+    bool is_another = fd >= 0 && fstat(fd, &status) == 0 &&
+                      (watermark->mapping == NULL || status.st_ino != watermark->inode);
+    if (fd >= 0)
+        close(fd);
+    if (!is_another)
+        return 0;
+    segment_watermark_close(watermark);
+    return segment_watermark_open_reader(watermark, catalog, error);
+}
+
 void segment_watermark_close(struct segment_watermark *watermark)
 {
     if (watermark->mapping != NULL)
         munmap(watermark->mapping, FILE_BYTES);
-    *watermark = (struct segment_watermark){NULL, NULL};
+    *watermark = (struct segment_watermark){.mapping = NULL};
 }
 
 void segment_watermark_publish(struct segment_watermark *watermark, uint32_t journal,

@@ -19,6 +19,7 @@ struct segment_watermark_slot {
 struct segment_watermark {
     void *mapping; /* NULL: no file; everything reads as 0 */
     struct segment_watermark_slot *slots;
+    uint64_t inode; /* of the mapped file; 0 without one */
 };
 
 /* Opens the file for the engine; makes it anew where it is missing or not this node's. */
@@ -28,6 +29,12 @@ int segment_watermark_open(struct segment_watermark *watermark,
 /* For readers; a missing file is not an error. */
 int segment_watermark_open_reader(struct segment_watermark *watermark,
                                   const struct segment_catalog *catalog, struct base_error *error);
+
+/* For readers: maps the file that is there now, when the engine has made it, or made it anew,
+ * since. */
+int segment_watermark_refresh_reader(struct segment_watermark *watermark,
+                                     const struct segment_catalog *catalog,
+                                     struct base_error *error);
 
 void segment_watermark_close(struct segment_watermark *watermark);
 

@@ -19,7 +19,7 @@ void memory_journal_init(struct memory_journal *rig)
     memset(slots, 0, sizeof(slots));
     memory_disk_init(&rig->disk);
     memset(rig->catalog.node_id, 0x4E, sizeof(rig->catalog.node_id));
-    rig->watermark = (struct segment_watermark){slots, slots};
+    rig->watermark = (struct segment_watermark){.mapping = slots, .slots = slots};
     size_t bytes = segment_journal_bytes(MEMORY_JOURNAL_BATCH_BYTES, MEMORY_DISK_FILE_BYTES);
     rig->memory = aligned_alloc(SEGMENT_BLOCK_BYTES, bytes);
     cr_assert_not_null(rig->memory);
