@@ -20,8 +20,8 @@
  *   error   and EIO from write, flush and read; after a failed flush the kernel has dropped what
  *           was not written, and the next flush succeeds: STRICT, and the same
  *   mixed   and short, full and error together: STRICT, and the same
- *   lost    and a disk that lies: a write that succeeds and lands nowhere, or elsewhere in its
- * file, or a flush that succeeds and keeps nothing (one of the three in a run): NOT SILENT
+ *   lost    and a disk that lies, in one way per run: a write that succeeds and lands nowhere, or
+ *           elsewhere in its file, or a flush that succeeds and keeps nothing: NOT SILENT
  *
  * Owner: the scenario. One thread.
  */
