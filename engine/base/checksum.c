@@ -11,11 +11,33 @@
 #include <isa-l/crc.h>
 #include <limits.h>
 
+/* ISA-L 2.30 picks AVX-512 code where there is any and returns with the upper halves of the vector
+ * registers in use. From then on each SSE instruction of this thread waits for them: encoding a
+ * record of 75 bytes took 270 ns instead of 125 (bench/stages). */
+#if defined(__x86_64__)
+#include <immintrin.h>
+__attribute__((target("avx"))) static void clear_upper_halves(void)
+{
+    _mm256_zeroupper();
+}
+static void leave_vector_code(void)
+{
+    if (__builtin_cpu_supports("avx"))
+        clear_upper_halves();
+}
+#else
+static void leave_vector_code(void)
+{
+}
+#endif
+
 uint32_t base_crc32c_extend(uint32_t crc, const void *data, size_t bytes)
 {
     CHECK(bytes <= INT_MAX);
     /* ISA-L takes and gives the register before the final xor, and takes a non-const pointer. */
-    return ~crc32_iscsi((unsigned char *)(uintptr_t)data, (int)bytes, ~crc);
+    uint32_t register_after = crc32_iscsi((unsigned char *)(uintptr_t)data, (int)bytes, ~crc);
+    leave_vector_code();
+    return ~register_after;
 }
 
 uint32_t base_crc32c(const void *data, size_t bytes)
