@@ -2,28 +2,11 @@
 
 #include "base/clock.h"
 
-#include <string.h>
-
 static const char hex_digits[] = "0123456789abcdef";
 
 void base_text_init(struct base_text *text, void *memory, size_t capacity)
 {
     *text = (struct base_text){.start = memory, .capacity = capacity};
-}
-
-void base_text_append(struct base_text *text, const void *data, size_t bytes)
-{
-    if (text->overflow || bytes > text->capacity - text->bytes) {
-        text->overflow = true;
-        return;
-    }
-    memcpy(text->start + text->bytes, data, bytes);
-    text->bytes += bytes;
-}
-
-void base_text_string(struct base_text *text, const char *string)
-{
-    base_text_append(text, string, strlen(string));
 }
 
 void base_text_unsigned(struct base_text *text, uint64_t value)
@@ -47,9 +30,16 @@ void base_text_signed(struct base_text *text, int64_t value)
 void base_text_hex(struct base_text *text, const void *data, size_t bytes)
 {
     const uint8_t *at = data;
-    for (size_t i = 0; i < bytes; i++) {
-        char pair[2] = {hex_digits[at[i] >> 4], hex_digits[at[i] & 15]};
-        base_text_append(text, pair, 2);
+    char pairs[64]; /* a digest at a time */
+    while (bytes > 0) {
+        size_t some = bytes < sizeof(pairs) / 2 ? bytes : sizeof(pairs) / 2;
+        for (size_t i = 0; i < some; i++) {
+            pairs[2 * i] = hex_digits[at[i] >> 4];
+            pairs[2 * i + 1] = hex_digits[at[i] & 15];
+        }
+        base_text_append(text, pairs, 2 * some);
+        at += some;
+        bytes -= some;
     }
 }
 
@@ -110,11 +100,14 @@ static bool is_unreserved(uint8_t byte)
 void base_text_uri(struct base_text *text, const void *data, size_t bytes)
 {
     const uint8_t *at = data;
+    size_t clean = 0; /* start of the run that needs no encoding */
     for (size_t i = 0; i < bytes; i++) {
-        char escape[3] = {'%', "0123456789ABCDEF"[at[i] >> 4], "0123456789ABCDEF"[at[i] & 15]};
         if (is_unreserved(at[i]))
-            base_text_append(text, at + i, 1);
-        else
-            base_text_append(text, escape, sizeof(escape));
+            continue;
+        char escape[3] = {'%', "0123456789ABCDEF"[at[i] >> 4], "0123456789ABCDEF"[at[i] & 15]};
+        base_text_append(text, at + clean, i - clean);
+        base_text_append(text, escape, sizeof(escape));
+        clean = i + 1;
     }
+    base_text_append(text, at + clean, bytes - clean);
 }

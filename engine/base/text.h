@@ -10,6 +10,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
 struct base_text {
     char *start;
@@ -19,8 +20,24 @@ struct base_text {
 };
 
 void base_text_init(struct base_text *text, void *memory, size_t capacity);
-void base_text_append(struct base_text *text, const void *data, size_t bytes);
-void base_text_string(struct base_text *text, const char *string); /* NUL-terminated, as it is */
+
+/* Inline, because most of what a response is made of has a length known to the compiler. */
+static inline void base_text_append(struct base_text *text, const void *data, size_t bytes)
+{
+    if (text->overflow || bytes > text->capacity - text->bytes) {
+        text->overflow = true;
+        return;
+    }
+    memcpy(text->start + text->bytes, data, bytes);
+    text->bytes += bytes;
+}
+
+/* NUL-terminated, as it is. */
+static inline void base_text_string(struct base_text *text, const char *string)
+{
+    base_text_append(text, string, strlen(string));
+}
+
 void base_text_unsigned(struct base_text *text, uint64_t value);
 void base_text_signed(struct base_text *text, int64_t value);
 void base_text_hex(struct base_text *text, const void *data, size_t bytes); /* lower case */
