@@ -513,7 +513,13 @@ int segment_recover(const struct segment_catalog *catalog, int journal_fd, uint3
         .error = error,
     };
     struct segment_list list;
-    int result = segment_catalog_list(catalog, journal_fd, &list, error);
+    char path[300];
+    snprintf(path, sizeof(path), "%s/journal-%04" PRIu32, catalog->path, journal);
+    /* a segment whose name was never flushed can be seen, and is gone after a power cut: nothing
+     * may be acknowledged in it before the name is as durable as the bytes */
+    int result = segment_catalog_flush_directory(journal_fd, path, error);
+    if (result == 0)
+        result = segment_catalog_list(catalog, journal_fd, &list, error);
     if (result < 0)
         return result;
     result = recover_list(&context, &list);
