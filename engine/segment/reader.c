@@ -1,17 +1,13 @@
-/* include/sluice/reader.h on top of the scan.
+/* include/sluice/reader.h: walking through a journal. What may be trusted on the way is place.h's.
  *
- * The rule that keeps a reader honest: the watermark is read first, the bytes after it, and a batch
- * of an open segment is returned only when all of it lies at or below the mark. The window over the
- * file is thrown away whenever a higher mark is fetched, because it may hold blocks that were still
- * being written when it was filled. Where the watermark file is behind (it is not flushed, so after
- * a power cut it may be), a valid batch that follows proves the one before it: its header carries
- * the mark of when it was written. */
+ * A reader's place is behind the last batch that it took. Each call looks on from there: through a
+ * footer and into the next segment on trial, and only a batch taken in it moves the place. What an
+ * engine dropped when it failed, and wrote again differently when it started anew, so never left
+ * anything behind in the reader. */
 #include "sluice/reader.h"
 
 #include "base/check.h"
-#include "segment/catalog.h"
-#include "segment/scan.h"
-#include "segment/watermark.h"
+#include "segment/place.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -21,266 +17,29 @@
 #include <string.h>
 #include <unistd.h>
 
-/* What stands at the scan, besides 0 (not visible yet) and a negative errno. */
-enum { TAKEN = 1, ENDED, EMPTY };
+/* Where a look ended, besides 0 (nothing more is visible) and a negative errno. */
+enum { TAKEN = 1, NO_BATCH, ENTERED };
 
 static_assert(SLUICE_FINDINGS_MAX == RECORD_FINDING_COUNT_MAX, "public and internal limit");
 
 struct sluice_reader {
-    struct segment_catalog catalog;
-    struct segment_watermark watermark;
-    uint32_t journal;
-    int journal_fd;         /* -1: the journal does not exist yet */
+    struct segment_sight sight;
+    struct segment_place place;
     uint64_t next_sequence; /* to return */
-    uint64_t visible;       /* the mark fetched last */
-    bool has_file;
-    bool sealed; /* the file was, when it was opened */
-    struct segment_file file;
-    struct segment_scan scan;
-    uint8_t *batch; /* copy of the batch being returned, so that looking ahead cannot move it */
+    uint8_t *batch; /* copy of the batch being returned, so that looking on cannot move it */
     size_t batch_capacity;
     size_t batch_at, batch_bytes; /* of its records */
     int failure;                  /* of the call that failed; every later one returns it again */
-    struct base_error error;
 };
 
-static int open_segment(struct sluice_reader *reader, uint64_t number)
-{
-    /* a seal may rename between two tries; it only goes one way */
-    static const enum segment_state order[] = {SEGMENT_STATE_SEALED, SEGMENT_STATE_OPEN,
-                                               SEGMENT_STATE_SEALED};
-    for (size_t i = 0; i < sizeof(order) / sizeof(order[0]); i++) {
-        char name[SEGMENT_NAME_BYTES], path[320];
-        segment_catalog_name(number, order[i], name);
-        segment_catalog_path(&reader->catalog, reader->journal, number, order[i], path,
-                             sizeof(path));
-        int result =
-            segment_file_open(&reader->file, reader->journal_fd, name, path, false, &reader->error);
-        reader->sealed = order[i] == SEGMENT_STATE_SEALED;
-        if (result != -ENOENT)
-            return result;
-    }
-    return -ENOENT;
-}
-
-static int damaged(struct sluice_reader *reader, const struct segment_scan *scan)
-{
-    return base_error_set(&reader->error, -EBADMSG, "damage in %s at offset %" PRIu64 ": %s",
-                          reader->file.path, scan->fault_offset, scan->fault);
-}
-
-/* Whether segment `number` holds batches. Prepared ones may come and go. */
-static int is_in_use(struct sluice_reader *reader, uint64_t number)
-{
-    struct sluice_reader probe = *reader; /* for its place in the journal; the file is its own */
-    struct segment_scan_expected expected = {reader->catalog.node_id, reader->journal, number};
-    struct segment_scan scan;
-    int result = open_segment(&probe, number);
-    if (result == -ENOENT)
-        return 0;
-    if (result == 0) {
-        result = segment_scan_begin(&scan, &probe.file, &expected, &probe.error);
-        segment_file_close(&probe.file);
-    }
-    if (result < 0)
-        reader->error = probe.error;
-    return result < 0 ? result : result == SEGMENT_SCAN_OK;
-}
-
-/* Segment `number` is not there. Segments are taken into use in order and are not deleted then: a
- * later one in use proves that this one was lost. */
-static int check_missing(struct sluice_reader *reader, uint64_t number)
-{
-    struct segment_list list;
-    int result = segment_catalog_list(&reader->catalog, reader->journal_fd, &list, &reader->error);
-    if (result < 0)
-        return result;
-    int later = 0;
-    for (size_t i = 0; i < list.count && later == 0; i++)
-        if (list.entries[i].segment_number > number &&
-            list.entries[i].state != SEGMENT_STATE_TEMPORARY)
-            later = is_in_use(reader, list.entries[i].segment_number);
-    free(list.entries);
-    if (later <= 0)
-        return later;
-    return base_error_set(&reader->error, -EBADMSG,
-                          "damage in %s/journal-%04" PRIu32 ": segment %" PRIu64 " is missing",
-                          reader->catalog.path, reader->journal, number);
-}
-
-/* Opens segment `number` and its scan. 1: in use, 0: not there or not in use yet. */
-static int enter_segment(struct sluice_reader *reader, uint64_t number)
-{
-    int result = open_segment(reader, number);
-    if (result == -ENOENT) {
-        int missing = check_missing(reader, number);
-        if (missing == 0)
-            return 0;
-        result = open_segment(reader, number); /* it may have come just before the later one */
-        if (result == -ENOENT)
-            return missing;
-    }
-    if (result < 0)
-        return result;
-    struct segment_scan_expected expected = {reader->catalog.node_id, reader->journal, number};
-    struct segment_scan scan;
-    result = segment_scan_begin(&scan, &reader->file, &expected, &reader->error);
-    if (result == SEGMENT_SCAN_ZERO && reader->sealed) {
-        scan.fault = "sealed segment has no header";
-        result = SEGMENT_SCAN_FAULT;
-    }
-    if (result == SEGMENT_SCAN_OK) {
-        reader->scan = scan;
-        reader->has_file = true;
-        return 1;
-    }
-    if (result == SEGMENT_SCAN_FAULT) {
-        /* a header under way, unless records were made visible behind it */
-        bool under_way = scan.fault_offset == 0 && !reader->sealed &&
-                         (!reader->has_file || reader->visible < reader->scan.next_sequence);
-        result = under_way ? 0 : damaged(reader, &scan);
-    } else if (result == SEGMENT_SCAN_ZERO) {
-        result = 0;
-    }
-    segment_file_close(&reader->file);
-    return result;
-}
-
-/* Steps into the segment behind the one that was read to its end. */
-static int enter_next(struct sluice_reader *reader)
-{
-    struct segment_scan before = reader->scan;
-    struct segment_file file = reader->file;
-    int result = enter_segment(reader, before.segment_number + 1);
-    if (result <= 0) {
-        reader->file = file;
-        return result;
-    }
-    segment_file_close(&file);
-    if (reader->scan.first_sequence != before.next_sequence ||
-        memcmp(reader->scan.hash, before.hash, SEGMENT_HASH_BYTES) != 0) {
-        reader->scan.fault = "segment does not continue the one before";
-        reader->scan.fault_offset = 0;
-        return damaged(reader, &reader->scan);
-    }
-    return 1;
-}
-
-/* The segment to start in: the last one whose first sequence is not behind the wanted one. */
-static int enter_first(struct sluice_reader *reader)
-{
-    if (reader->journal_fd < 0)
-        reader->journal_fd =
-            segment_catalog_journal(&reader->catalog, reader->journal, false, &reader->error);
-    if (reader->journal_fd < 0)
-        return reader->journal_fd == -ENOENT ? 0 : reader->journal_fd;
-    struct segment_list list;
-    int result = segment_catalog_list(&reader->catalog, reader->journal_fd, &list, &reader->error);
-    if (result < 0)
-        return result;
-    int damage = 0; /* behind where we start: reported when reading gets there */
-    for (size_t i = list.count; i-- > 0;) {
-        if (list.entries[i].state == SEGMENT_STATE_TEMPORARY)
-            continue;
-        if (reader->has_file)
-            segment_file_close(&reader->file);
-        reader->has_file = false;
-        result = enter_segment(reader, list.entries[i].segment_number);
-        if (result == -EBADMSG)
-            damage = result;
-        else if (result < 0 ||
-                 (result == 1 && reader->scan.first_sequence <= reader->next_sequence))
-            break;
-    }
-    free(list.entries);
-    if (!reader->has_file)
-        return result < 0 ? result : damage;
-    if (reader->scan.first_sequence > reader->next_sequence)
-        return base_error_set(&reader->error, -ERANGE,
-                              "journal %" PRIu32 " of %s starts at sequence %" PRIu64
-                              ", and not at %" PRIu64 ": ask from there",
-                              reader->journal, reader->catalog.path, reader->scan.first_sequence,
-                              reader->next_sequence);
-    return 1;
-}
-
-/* Fetches the mark again; true when there is more to see than before. */
-static int fetch_mark(struct sluice_reader *reader)
-{
-    int result =
-        segment_watermark_refresh_reader(&reader->watermark, &reader->catalog, &reader->error);
-    if (result < 0)
-        return result;
-    uint64_t mark = segment_watermark_read(&reader->watermark, reader->journal);
-    if (mark > reader->visible)
-        reader->visible = mark;
-    return segment_file_refresh(&reader->file, &reader->error);
-}
-
-/* How the segment behind this one stands to it. */
-enum { NOT_IN_USE, IN_USE, CONTINUES };
-
-static int look_at_next(struct sluice_reader *reader, const struct segment_scan *scan)
-{
-    struct sluice_reader probe = *reader; /* for its place in the journal; the file is its own */
-    int result = enter_segment(&probe, scan->segment_number + 1);
-    if (result == 1)
-        segment_file_close(&probe.file);
-    if (result < 0)
-        reader->error = probe.error;
-    if (result <= 0)
-        return result < 0 ? result : NOT_IN_USE;
-    bool continues = probe.scan.first_sequence == scan->next_sequence &&
-                     memcmp(probe.scan.hash, scan->hash, SEGMENT_HASH_BYTES) == 0;
-    return continues ? CONTINUES : IN_USE;
-}
-
-/* Whether what stands behind `scan` proves everything up to `sequence` durable: a batch that
- * carries the mark, a footer, or a next segment that goes on from here. */
-static int is_proved(struct sluice_reader *reader, struct segment_scan scan, uint64_t sequence)
-{
-    struct segment_scan before = scan;
-    struct segment_scan_batch batch;
-    int result = segment_scan_next(&scan, &reader->file, &batch, &reader->error);
-    if (result == SEGMENT_SCAN_FOOTER)
-        result = segment_scan_footer(&scan, &reader->file, &reader->error);
-    else if (result == SEGMENT_SCAN_OK)
-        return batch.header.watermark >= sequence;
-    if (result < 0 || result == SEGMENT_SCAN_OK)
-        return result;
-    result = look_at_next(reader, &before);
-    return result < 0 ? result : result == CONTINUES;
-}
-
-/* Something at the scan that is neither batch, footer nor zeros: a write under way, a footer that
- * was cut off before a segment that goes on from here, or damage. */
-static int judge_fault(struct sluice_reader *reader, struct segment_scan *scan)
-{
-    struct segment_scan fault = *scan;
-    if (reader->sealed)
-        return damaged(reader, &fault);
-    int result = look_at_next(reader, &reader->scan);
-    if (result < 0 || result == CONTINUES)
-        return result < 0 ? result : ENDED;
-    if (reader->visible >= reader->scan.next_sequence)
-        return damaged(reader, &fault);
-    if (reader->watermark.mapping != NULL)
-        return 0;
-    /* without marks only what stands behind can tell */
-    result = segment_scan_search(scan, &reader->file, reader->scan.offset + SEGMENT_BLOCK_BYTES,
-                                 &reader->error);
-    if (result < 0)
-        return result;
-    return result == SEGMENT_SCAN_OK ? damaged(reader, &fault) : 0;
-}
-
-static int keep_batch(struct sluice_reader *reader, const struct segment_scan_batch *batch)
+static int keep_batch(struct sluice_reader *reader, const struct segment_place *at,
+                      const struct segment_scan_batch *batch)
 {
     if (batch->header.payload_bytes > reader->batch_capacity) {
         uint8_t *larger = realloc(reader->batch, batch->header.payload_bytes);
         if (larger == NULL)
-            return base_error_set(&reader->error, -ENOMEM, "out of memory while reading %s",
-                                  reader->file.path);
+            return base_error_set(&reader->sight.error, -ENOMEM, "out of memory while reading %s",
+                                  at->file.path);
         reader->batch = larger;
         reader->batch_capacity = batch->header.payload_bytes;
     }
@@ -288,87 +47,173 @@ static int keep_batch(struct sluice_reader *reader, const struct segment_scan_ba
         memcpy(reader->batch, batch->payload, batch->header.payload_bytes);
     reader->batch_at = 0;
     reader->batch_bytes = batch->header.payload_bytes;
-    return 1;
+    return 0;
 }
 
-/* Takes the batch at the scan. TAKEN, 0: not visible yet, ENDED: a footer, EMPTY: nothing was
- * written here when we looked. */
-static int take_batch(struct sluice_reader *reader)
+/* Takes the batch at `at` and steps behind it. TAKEN, NO_BATCH, or 0: it may still vanish. */
+static int take_batch(struct sluice_reader *reader, struct segment_place *at)
 {
-    struct segment_scan scan = reader->scan;
+    struct segment_scan behind;
     struct segment_scan_batch batch;
-    int result = segment_scan_next(&scan, &reader->file, &batch, &reader->error);
+    int result = segment_place_look(&reader->sight, at, &behind, &batch);
+    if (result != SEGMENT_SCAN_OK)
+        return result < 0 ? result : NO_BATCH;
+    result = keep_batch(reader, at, &batch);
+    if (result == 0)
+        result = segment_place_is_final(&reader->sight, at, &behind);
+    if (result != 1) {
+        reader->batch_at = reader->batch_bytes = 0;
+        return result;
+    }
+    at->scan = behind;
+    return TAKEN;
+}
+
+/* There is no batch at `at`. When the next segment is in use, everything before it was durable
+ * before: so a second look, taken after that, is conclusive. */
+static int enter_behind(struct sluice_reader *reader, struct segment_place *at,
+                        struct segment_place *next_out)
+{
+    struct segment_sight *sight = &reader->sight;
+    int result =
+        segment_place_open(sight, at->scan.segment_number + 1, at->scan.next_sequence, next_out);
     if (result < 0)
         return result;
-    if (result == SEGMENT_SCAN_OK) {
-        uint64_t last = scan.next_sequence - 1;
-        int kept = keep_batch(reader, &batch);
-        /* a mark has no record that the watermark could cover: it may still vanish, and another
-         * batch take its place, until something stands behind it */
-        bool is_covered = last <= reader->visible && batch.header.record_count > 0;
-        if (kept == 1 && !is_covered && !reader->sealed) {
-            int proved = is_proved(reader, scan, last);
-            if (proved != 1) {
-                reader->batch_at = reader->batch_bytes = 0;
-                return proved;
-            }
-        }
-        if (kept == 1)
-            reader->scan = scan;
-        return kept;
-    }
-    if (result == SEGMENT_SCAN_FOOTER) {
-        result = segment_scan_footer(&scan, &reader->file, &reader->error);
-        if (result == SEGMENT_SCAN_OK || result < 0)
-            return result < 0 ? result : ENDED;
-    }
-    return result == SEGMENT_SCAN_ZERO ? EMPTY : judge_fault(reader, &scan);
-}
-
-/* The segment seemed to end without a footer. It has ended when the next one is in use: then its
- * last batch was durable before, so a second look, taken after that, is conclusive. */
-static int look_again(struct sluice_reader *reader)
-{
-    int result = look_at_next(reader, &reader->scan);
-    if (result <= 0)
-        return result;
-    result = segment_file_refresh(&reader->file, &reader->error);
     if (result == 0)
-        result = take_batch(reader);
-    return result == EMPTY ? ENDED : result;
+        return at->scan.fault != NULL ? segment_place_judge_fault(sight, at) : 0;
+    result = segment_place_refresh(sight, at);
+    if (result == 0)
+        result = take_batch(reader, at);
+    if (result == NO_BATCH && segment_place_continues(next_out, &at->scan))
+        return ENTERED;
+    if (result == NO_BATCH && at->scan.fault != NULL)
+        result = segment_place_damaged(sight, at, at->scan.fault_offset, at->scan.fault);
+    else if (result == NO_BATCH)
+        result =
+            segment_place_damaged(sight, next_out, 0, "segment does not continue the one before");
+    segment_place_close(next_out);
+    return result;
 }
 
-/* Makes the next batch current. 1: done, 0: nothing more is visible. */
+/* There is no segment to start in. */
+static int check_nothing_is_missing(struct sluice_reader *reader)
+{
+    struct segment_sight *sight = &reader->sight;
+    if (sight->visible == 0)
+        return 0;
+    return base_error_set(&sight->error, -EBADMSG,
+                          "damage in %s/journal-%04" PRIu32 ": records up to %" PRIu64
+                          " were acknowledged, and no segment holds record %" PRIu64,
+                          sight->catalog.path, sight->journal, sight->visible,
+                          reader->next_sequence);
+}
+
+static int open_journal(struct segment_sight *sight)
+{
+    if (sight->journal_fd < 0)
+        sight->journal_fd =
+            segment_catalog_journal(&sight->catalog, sight->journal, false, &sight->error);
+    return sight->journal_fd < 0 ? sight->journal_fd : 0;
+}
+
+/* Enters the last of these segments that does not begin behind the record wanted. */
+static int enter_one_of(struct sluice_reader *reader, const struct segment_list *list,
+                        struct segment_place *first_out)
+{
+    int damage = 0; /* behind where we start: reported when reading gets there */
+    int result = 0;
+    uint64_t begins = 0; /* the lowest segment, when that is too high */
+    for (size_t i = list->count; i-- > 0;) {
+        if (list->entries[i].state == SEGMENT_STATE_TEMPORARY)
+            continue;
+        result = segment_place_open(&reader->sight, list->entries[i].segment_number, UINT64_MAX,
+                                    first_out);
+        if (result == -EBADMSG)
+            damage = result;
+        else if (result < 0)
+            return result;
+        if (result == 1 && first_out->scan.first_sequence <= reader->next_sequence)
+            return 1;
+        begins = result == 1 ? first_out->scan.first_sequence : 0;
+        if (result == 1)
+            segment_place_close(first_out);
+    }
+    if (begins == 0)
+        return damage < 0 ? damage : check_nothing_is_missing(reader);
+    return base_error_set(&reader->sight.error, -ERANGE,
+                          "journal %" PRIu32 " of %s starts at sequence %" PRIu64
+                          ", and not at %" PRIu64 ": ask from there",
+                          reader->sight.journal, reader->sight.catalog.path, begins,
+                          reader->next_sequence);
+}
+
+static int enter_first(struct sluice_reader *reader, struct segment_place *first_out)
+{
+    struct segment_sight *sight = &reader->sight;
+    struct segment_list list;
+    int result = open_journal(sight);
+    if (result < 0)
+        return result == -ENOENT ? check_nothing_is_missing(reader) : result;
+    result = segment_catalog_list(&sight->catalog, sight->journal_fd, &list, &sight->error);
+    if (result < 0)
+        return result;
+    result = enter_one_of(reader, &list, first_out);
+    free(list.entries);
+    return result;
+}
+
+/* Looks for the next batch from the reader's place on, and takes it: then the place is behind it.
+ * TAKEN, or 0: nothing more is visible. */
+static int look_on(struct sluice_reader *reader)
+{
+    struct segment_place trial = {.is_open = false}, next;
+    struct segment_place *at = &reader->place;
+    int result = ENTERED;
+    if (!at->is_open) {
+        result = enter_first(reader, &trial);
+        if (result <= 0)
+            return result;
+        at = &trial;
+    }
+    for (;;) {
+        result = take_batch(reader, at);
+        if (result == NO_BATCH)
+            result = enter_behind(reader, at, &next);
+        if (result != ENTERED)
+            break;
+        segment_place_close(&trial);
+        trial = next;
+        at = &trial;
+    }
+    if (result == 0 && reader->sight.visible >= at->scan.next_sequence)
+        result = segment_place_damaged(&reader->sight, at, at->scan.offset,
+                                       "records behind this one were acknowledged and are missing");
+    if (result == TAKEN && at == &trial) {
+        segment_place_close(&reader->place);
+        reader->place = trial;
+    } else {
+        segment_place_close(&trial);
+    }
+    return result;
+}
+
+/* Makes the next batch with records current. 1: done, 0: nothing more is visible. */
 static int advance(struct sluice_reader *reader)
 {
+    struct segment_place *place = &reader->place;
     bool fetched = false;
     for (;;) {
-        int result = reader->has_file ? 1 : enter_first(reader);
-        if (result <= 0)
-            return result;
-        if (reader->visible < reader->scan.next_sequence && !fetched) {
-            result = fetch_mark(reader);
-            if (result < 0)
-                return result;
+        int result = 0;
+        if (!fetched && (!place->is_open || reader->sight.visible < place->scan.next_sequence)) {
+            result = segment_sight_fetch_mark(&reader->sight);
+            if (result == 0 && place->is_open)
+                result = segment_place_refresh(&reader->sight, place);
             fetched = true;
         }
-        result = take_batch(reader);
-        if (result == EMPTY)
-            result = look_again(reader);
-        if (result == ENDED) {
-            result = enter_next(reader);
-            if (result == 1)
-                continue;
-        }
-        if (result == 0 && reader->visible >= reader->scan.next_sequence) {
-            reader->scan.fault = "records behind this one were acknowledged and are missing";
-            reader->scan.fault_offset = reader->scan.offset;
-            return damaged(reader, &reader->scan);
-        }
-        if (result <= 0)
+        if (result == 0)
+            result = look_on(reader);
+        if (result <= 0 || reader->batch_bytes > 0)
             return result;
-        if (reader->batch_bytes > 0)
-            return 1;
     }
 }
 
@@ -429,26 +274,25 @@ int sluice_reader_next(struct sluice_reader *reader, struct sluice_record *recor
         if (envelope.sequence < reader->next_sequence)
             continue;
         reader->next_sequence = envelope.sequence + 1;
-        export_record(&envelope, reader->journal, record_out);
+        export_record(&envelope, reader->sight.journal, record_out);
         return 1;
     }
 }
 
 const char *sluice_reader_error(const struct sluice_reader *reader)
 {
-    return reader->error.text;
+    return reader->sight.error.text;
 }
 
 void sluice_reader_close(struct sluice_reader *reader)
 {
     if (reader == NULL)
         return;
-    if (reader->has_file)
-        segment_file_close(&reader->file);
-    if (reader->journal_fd >= 0)
-        close(reader->journal_fd);
-    segment_watermark_close(&reader->watermark);
-    segment_catalog_close(&reader->catalog);
+    segment_place_close(&reader->place);
+    if (reader->sight.journal_fd >= 0)
+        close(reader->sight.journal_fd);
+    segment_watermark_close(&reader->sight.watermark);
+    segment_catalog_close(&reader->sight.catalog);
     free(reader->batch);
     free(reader);
 }
@@ -461,20 +305,20 @@ int sluice_reader_open(const char *directory, uint32_t journal, uint64_t sequenc
         snprintf(error_text, error_bytes, "out of memory");
         return -ENOMEM;
     }
-    reader->journal = journal;
-    reader->journal_fd = -1;
+    struct segment_sight *sight = &reader->sight;
+    sight->journal = journal;
+    sight->journal_fd = -1;
     reader->next_sequence = sequence > 0 ? sequence : 1;
-    int result = segment_catalog_open_reader(&reader->catalog, directory, &reader->error);
+    int result = segment_catalog_open_reader(&sight->catalog, directory, &sight->error);
     if (result == 0)
-        result =
-            segment_watermark_open_reader(&reader->watermark, &reader->catalog, &reader->error);
+        result = segment_watermark_open_reader(&sight->watermark, &sight->catalog, &sight->error);
     if (result < 0) {
-        snprintf(error_text, error_bytes, "%s", reader->error.text);
+        snprintf(error_text, error_bytes, "%s", sight->error.text);
         sluice_reader_close(reader);
         return result;
     }
     if (sequence == SLUICE_FROM_NOW)
-        reader->next_sequence = segment_watermark_read(&reader->watermark, journal) + 1;
+        reader->next_sequence = segment_watermark_read(&sight->watermark, journal) + 1;
     *reader_out = reader;
     return 0;
 }
