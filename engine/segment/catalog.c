@@ -61,24 +61,31 @@ static int take_lock(struct segment_catalog *catalog, struct base_error *error)
 }
 
 /* The node file: three lines, the last a checksum over the first two. */
-#define NODE_FORMAT "sluice data directory format %u.%u\nnode %s\n"
+#define NODE_FORMAT     "sluice data directory format %u.%u\nnode %s\n"
+#define NODE_TEXT_BYTES 160
+
+/* Returns the length; `text` has NODE_TEXT_BYTES. */
+static size_t print_node(char *text, unsigned major, unsigned minor, const char *id)
+{
+    int lines = snprintf(text, NODE_TEXT_BYTES, NODE_FORMAT, major, minor, id);
+    int last = snprintf(text + lines, NODE_TEXT_BYTES - (size_t)lines, "crc32c %08" PRIx32 "\n",
+                        base_crc32c(text, (size_t)lines));
+    return (size_t)(lines + last);
+}
 
 static int write_node(struct segment_catalog *catalog, struct base_error *error)
 {
-    char text[160], id[2 * SEGMENT_NODE_BYTES + 1];
+    char text[NODE_TEXT_BYTES], id[2 * SEGMENT_NODE_BYTES + 1];
     CHECK(getrandom(catalog->node_id, SEGMENT_NODE_BYTES, 0) == SEGMENT_NODE_BYTES);
     for (int i = 0; i < SEGMENT_NODE_BYTES; i++)
         snprintf(id + 2 * i, 3, "%02x", catalog->node_id[i]);
-    int bytes =
-        snprintf(text, sizeof(text), NODE_FORMAT, SEGMENT_VERSION_MAJOR, SEGMENT_VERSION_MINOR, id);
-    bytes += snprintf(text + bytes, sizeof(text) - (size_t)bytes, "crc32c %08" PRIx32 "\n",
-                      base_crc32c(text, (size_t)bytes));
+    size_t bytes = print_node(text, SEGMENT_VERSION_MAJOR, SEGMENT_VERSION_MINOR, id);
     int fd =
         openat(catalog->directory_fd, "node.tmp", O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
     if (fd < 0)
         return base_error_os(error, -errno, "cannot create %s/node.tmp", catalog->path);
-    ssize_t written = write(fd, text, (size_t)bytes);
-    int failure = written == bytes ? 0 : (written < 0 ? -errno : -ENOSPC);
+    ssize_t written = write(fd, text, bytes);
+    int failure = written == (ssize_t)bytes ? 0 : (written < 0 ? -errno : -ENOSPC);
     if (failure == 0 && fsync(fd) < 0)
         failure = -errno;
     close(fd);
@@ -90,20 +97,22 @@ static int write_node(struct segment_catalog *catalog, struct base_error *error)
     return segment_catalog_flush_directory(catalog->directory_fd, catalog->path, error);
 }
 
-static int parse_node(struct segment_catalog *catalog, char *text, struct base_error *error)
+/* `text` holds `bytes` bytes and a NUL. What was parsed must print as the same bytes: nothing
+ * before, between or behind the three lines is let pass. */
+static int parse_node(struct segment_catalog *catalog, const char *text, size_t bytes,
+                      struct base_error *error)
 {
-    unsigned major, minor, crc;
-    char id[2 * SEGMENT_NODE_BYTES + 1];
-    int fields = sscanf(text, "sluice data directory format %u.%u\nnode %32[0-9a-f]\ncrc32c %8x",
-                        &major, &minor, id, &crc);
+    unsigned major, minor;
+    char id[2 * SEGMENT_NODE_BYTES + 1], expected[NODE_TEXT_BYTES];
+    int fields =
+        sscanf(text, "sluice data directory format %u.%u\nnode %32[0-9a-f]", &major, &minor, id);
     if (fields >= 1 && major != SEGMENT_VERSION_MAJOR)
         return base_error_set(error, -EPROTO,
                               "%s has format %u, this program reads and writes format %d: use the "
                               "release of Sluice that wrote it, or a newer one",
                               catalog->path, major, SEGMENT_VERSION_MAJOR);
-    char *last_line = strstr(text, "crc32c ");
-    if (fields != 4 || strlen(id) != 2 * SEGMENT_NODE_BYTES || last_line == NULL ||
-        base_crc32c(text, (size_t)(last_line - text)) != crc)
+    if (fields != 3 || strlen(id) != 2 * SEGMENT_NODE_BYTES ||
+        print_node(expected, major, minor, id) != bytes || memcmp(text, expected, bytes) != 0)
         return base_error_set(error, -EBADMSG,
                               "%s/node is damaged; restore this file from a backup of the data "
                               "directory (the id is also in every segment header, bytes 16 to 31)",
@@ -119,7 +128,7 @@ static int parse_node(struct segment_catalog *catalog, char *text, struct base_e
 /* -ENOENT without a text when there is none. */
 static int read_node(struct segment_catalog *catalog, struct base_error *error)
 {
-    char text[161];
+    char text[NODE_TEXT_BYTES + 1];
     int fd = openat(catalog->directory_fd, "node", O_RDONLY | O_CLOEXEC);
     if (fd < 0 && errno == ENOENT)
         return -ENOENT;
@@ -131,7 +140,7 @@ static int read_node(struct segment_catalog *catalog, struct base_error *error)
     if (failure < 0)
         return base_error_os(error, failure, "cannot read %s/node", catalog->path);
     text[bytes] = '\0';
-    return parse_node(catalog, text, error);
+    return parse_node(catalog, text, (size_t)bytes, error);
 }
 
 static int open_root(struct segment_catalog *catalog, const char *path, struct base_error *error)
