@@ -245,7 +245,9 @@ static int walk_file(struct walk *walk, struct segment_file *file, uint64_t numb
         if (again == SEGMENT_SCAN_OK)
             return walk_used(walk, &scan, file, sealed);
     }
-    bool torn_header = result == SEGMENT_SCAN_FAULT && scan.fault_offset == 0 && !sealed;
+    /* segments get their name when they have their size, so a file of less than a header was cut */
+    bool torn_header = result == SEGMENT_SCAN_FAULT && scan.fault_offset == 0 && !sealed &&
+                       file->bytes >= SEGMENT_BLOCK_BYTES;
     if (first < file->bytes || sealed || (result == SEGMENT_SCAN_FAULT && !torn_header))
         report(walk, file->path, result == SEGMENT_SCAN_FAULT ? scan.fault_offset : 0,
                result == SEGMENT_SCAN_FAULT ? scan.fault
