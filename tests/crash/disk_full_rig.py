@@ -3,7 +3,8 @@ engine process (promise P6).
 
 A ballast file takes most of the room at first and is what gets removed. In a life each cycle puts a
 new one in, so that the disk fills up again; when hardly any room is left beside the data, the next
-life starts on a new filesystem. Now and then the engine dies while the disk is full.
+life starts on a new filesystem. Now and then the engine dies while the disk is full. One tail reads
+along through a whole life (promise P8).
 """
 
 import itertools
@@ -22,6 +23,7 @@ from ledger import Ledger
 from power_rig import SMALL_ENGINE
 from reconcile import Tally, check_log, losses, lost_receipts
 from refusing_load import RefusingLoad
+from tailing import Loader, places_of
 
 IMAGE_MEBIBYTES = 48
 SEGMENT_BYTES = 1 << 20
@@ -55,11 +57,13 @@ class Life:
         self.data = self.disk.directory / "data"
         self.ballast = self.disk.directory / "ballast"
         self.ledger = Ledger(rig.forms)
+        self.loader = Loader()
         self.engine = None
 
     def start_engine(self):
         settings = {**SMALL_ENGINE, "large_arenas_max": 64, "segment_bytes": SEGMENT_BYTES}
         self.engine = harness.Engine(self.data, self.rig.work / "engine.log", settings, None, {})
+        self.loader.start(self.data)
 
     def free_bytes(self):
         status = os.statvfs(self.disk.directory)
@@ -92,6 +96,7 @@ class Life:
         lost = lost_receipts(self.ledger, records)
         if lost:
             self.tally.lose(len(lost), f"while full: {lost[0]}")
+        self.loader.check(places_of(records))
         refused = [record for record in records
                    if (record["journal"], record["sequence"]) not in self.ledger.receipts]
         assert not refused or self.tally.notes["kills while full"], (
@@ -137,7 +142,7 @@ class Life:
         self.resume()
 
     def compare(self, number):
-        lost, why = losses(self.ledger, self.data)
+        lost, why = losses(self.ledger, self.data, self.loader)
         if lost:
             self.tally.lose(lost, f"life {number}: {why}")
 
@@ -149,6 +154,8 @@ class Life:
     def close(self):
         if self.engine is not None:
             self.engine.destroy()
+        self.loader.stop()
+        self.tally.take(self.loader)
         self.disk.close()
         self.image.unlink(missing_ok=True)
 

@@ -5,7 +5,8 @@ Two ways to fail. The shim (ring_io_faulty.c) turns operations of the data path 
 under the real engine, nbdkit makes the disk below a real ext4 fail once a trigger is pulled. In
 each cycle the engine serves, the disk begins to fail, submissions go on until enough were refused,
 the disk heals, still nothing is acknowledged by a failed journal, SIGTERM ends the engine with 74,
-the power may go as well, and the normal engine finds every receipt.
+the power may go as well, and the normal engine finds every receipt. A tail reads along whenever the
+disk is there (promise P8).
 """
 
 import dataclasses
@@ -25,6 +26,7 @@ from load import PIPELINED, PLAIN, Load
 from power_rig import FAULTY, SMALL_ENGINE
 from reconcile import Tally, check_log, engine_from, losses
 from refusing_load import RefusingLoad
+from tailing import Loader
 
 IMAGE_MEBIBYTES = 64
 CYCLES_PER_LIFE = 8
@@ -105,6 +107,7 @@ class Life:
         block_stack.make_ext4(self.image, IMAGE_MEBIBYTES)
         self.ledger = Ledger(source.sample(rig.forms, len(rig.forms)))
         self.settings = {**SMALL_ENGINE, "segment_bytes": 1 << 20, "mark_idle_ms": 20}
+        self.loader = Loader()
         self.disk = self.engine = None
 
     @property
@@ -124,9 +127,11 @@ class Life:
             after = self.random.randint(5, 40)  # operations; the first of each journal succeed
             environment = {**self.fault.shim, "SLUICE_FAULT_AFTER": str(after),
                            "SLUICE_FAULT_SEED": str(self.random.getrandbits(31))}
+        self.loader.start(self.data)
         with engine_from(FAULTY if faulty else None):
             self.engine = harness.Engine(self.data, self.rig.work / "engine.log", self.settings,
                                          None, environment)
+        self.loader.start(self.data)  # where only now there is something to follow
 
     def break_disk(self):
         if self.fault.command:
@@ -215,7 +220,7 @@ class Life:
             self._keep(number)
             self.unmount()
             return False
-        lost, why = losses(self.ledger, self.data)
+        lost, why = losses(self.ledger, self.data, self.loader)
         if lost:
             self.tally.lose(lost, f"life {number}, {self.fault.name}: {why}")
         self.engine.terminate()
@@ -237,6 +242,7 @@ class Life:
         if self.engine is not None:
             self.engine.destroy()
             self.engine = None
+        self.loader.stop(disk_may_fail=True)
         if self.disk is not None:
             self.disk.close()
             self.disk = None
@@ -244,6 +250,7 @@ class Life:
     def close(self):
         self.trigger.unlink(missing_ok=True)
         self.unmount()
+        self.tally.take(self.loader)
         self.image.unlink(missing_ok=True)
 
 

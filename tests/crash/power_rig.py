@@ -3,7 +3,8 @@
 One life is one filesystem with one ledger: the stack comes up, ext4 replays its journal, the engine
 recovers, the ledger is compared with the directory, more is submitted, and the power goes at a
 random moment. Now and then it goes while the engine still recovers. After a few cuts, or a loss,
-the next life starts on a new filesystem.
+the next life starts on a new filesystem. A tail reads along until the mount goes away, and resumes
+at its cursor, before the engine, when it is back (promise P8).
 """
 
 import dataclasses
@@ -21,6 +22,7 @@ import harness
 from ledger import Ledger
 from load import PIPELINED, PLAIN, Load, Trigger
 from reconcile import Tally, check_log, engine_from, losses
+from tailing import Loader
 
 FAULTY = pathlib.Path(os.environ.get("SLUICE_FAULTY")
                       or harness.BINARY.parents[1] / "tests/crash/sluice-faulty")
@@ -86,6 +88,7 @@ class Life:
         self.ledger = Ledger(source.sample(rig.forms, len(rig.forms)))
         self.image = rig.work / "image"
         self.disk = self.engine = None
+        self.loader = Loader()
         self.cuts = 0
         block_stack.make_ext4(self.image, IMAGE_MEBIBYTES)
 
@@ -98,8 +101,10 @@ class Life:
         return self.disk.directory / "data"
 
     def start_engine(self):
+        self.loader.start(self.data)
         self.engine = harness.Engine(self.data, self.rig.work / "engine.log", self.settings, None,
                                      self.rig.environment)
+        self.loader.start(self.data)  # where only now there is something to follow
 
     def cut(self):
         """The disk decides what it keeps; then it is gone."""
@@ -164,7 +169,7 @@ class Life:
         except (OSError, harness.EngineFailed) as fault:  # no filesystem, or no engine on it
             return max(1, len(self.ledger.receipts)), str(fault)
         self.rig.tally.notes["torn tails"] += self.engine.log().count("event=torn-tail")
-        return losses(self.ledger, self.data)
+        return losses(self.ledger, self.data, self.loader)
 
     def is_over(self):
         spent = len(self.ledger.acknowledged) + 2 * ACKS_MAX > len(self.ledger.forms)
@@ -174,12 +179,14 @@ class Life:
         if self.engine is not None:
             self.engine.destroy()
             self.engine = None
+        self.loader.stop(disk_may_fail=True)
         if self.disk is not None:
             self.disk.close()
             self.disk = None
 
     def close(self):
         self.power_off()
+        self.rig.tally.take(self.loader)
         self.image.unlink(missing_ok=True)
 
 

@@ -7,6 +7,10 @@ import time
 
 import harness
 import ledger as ledgers
+from tailing import places_of
+
+
+VANISHED = "were shown by a tail and are not there"
 
 
 def lost_receipts(ledger, records):
@@ -25,21 +29,26 @@ def check_rest(ledger, data, records):
     harness.verify(data)
 
 
-def losses(ledger, data):
+def losses(ledger, data, loader):
     """(how many receipts are lost, why). A directory that cannot be read has lost them all; one
-    that is wrong in another way has lost at least one."""
+    that is wrong in another way has lost at least one. What the loader was shown is as good as a
+    receipt."""
     try:
         records = harness.cat(data)
     except harness.EngineFailed as fault:
         return max(1, len(ledger.receipts)), str(fault)
     lost = lost_receipts(ledger, records)
-    if lost:
-        return len(lost), f"the first lost receipt: {lost[0]}"
+    gone = loader.vanished(places_of(records))
+    if lost or gone:
+        both = {(receipt["journal"], receipt["sequence"]) for receipt in lost} | set(gone)
+        return len(both), "; ".join(
+            [f"{len(lost)} receipts lost, the first: {lost[0]}"] * bool(lost) +
+            [f"{len(gone)} records {VANISHED}, the first: {gone[0]}"] * bool(gone))
     try:
         check_rest(ledger, data, records)
     except AssertionError as fault:
         return 1, str(fault)
-    return 0, ""
+    return loader.compare(places_of(records))
 
 
 def check_log(engine):
@@ -64,6 +73,7 @@ class Tally:
     def __init__(self, suite, promise, seed):
         self.suite, self.promise, self.seed = suite, promise, seed
         self.cycles = self.acknowledged = self.faults = self.losses = 0
+        self.tailed = 0  # records that tails have shown
         self.reasons = []  # of losses
         self.notes = collections.Counter()  # whatever else is worth counting
         self.started = time.monotonic()
@@ -79,6 +89,12 @@ class Tally:
         self.losses += count
         self.reasons.append(reason)
 
+    def take(self, loader):
+        """What a loader has seen in all, at its end."""
+        self.tailed += loader.count
+        for fault in loader.faults:
+            self.lose(1, fault)
+
     def seconds(self):
         return round(time.monotonic() - self.started, 1)
 
@@ -86,7 +102,7 @@ class Tally:
         return "RESULT " + json.dumps({
             "suite": self.suite, "promise": self.promise, "cycles": self.cycles,
             "acknowledged": self.acknowledged, "faults": self.faults, "losses": self.losses,
-            "seed": self.seed, "seconds": self.seconds()})
+            "tailed": self.tailed, "seed": self.seed, "seconds": self.seconds()})
 
     def show(self):
         """Prints the reasons, the notes, and the result as the last line; says whether all is

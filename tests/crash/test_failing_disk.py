@@ -20,6 +20,7 @@ from ledger import Ledger
 from power_rig import SMALL_ENGINE
 from reconcile import losses
 from refusing_load import RefusingLoad
+from tailing import Loader
 
 FOOTER_MAGIC = "SLUICFTR"  # engine/segment/format.h
 ON_THEIR_WAY = 32  # receipts that may come between the failure and our look at the log
@@ -61,12 +62,14 @@ def test_a_failed_write_of_a_footer_ends_acknowledgements(seed):
     """Also an error of the control thread's own writes is an error of that journal."""
     work = block_stack.work_directory()
     disk = engine = None
+    loader = Loader()
     try:
         block_stack.make_ext4(work / "image", 64)
         disk = block_stack.CutDisk(work, block_stack.sector_disk(work / "image", seed))
         settings = {**SMALL_ENGINE, "segment_bytes": 1 << 20}
         data = disk.directory / "data"
         engine = harness.Engine(data, work / "log", settings, harness.ONE_CORE, {})
+        loader.start(data)
         disk.command(f"fail-writes {FOOTER_MAGIC}")
         ledger = Ledger(forms.pilot())
         acks_at_failure = []
@@ -82,13 +85,14 @@ def test_a_failed_write_of_a_footer_ends_acknowledgements(seed):
         assert acks_at_failure, "no segment was sealed"
         engine.terminate()
         assert engine.wait() == EXIT_JOURNAL_FAILED
-        assert losses(ledger, data) == (0, "")
+        assert losses(ledger, data, loader) == (0, "")
         afterwards = load.acks - acks_at_failure[0]
         if afterwards > ON_THEIR_WAY or set(load.seen) != {"journal-failed"}:
             raise StillAcknowledging(f"{afterwards} receipts afterwards, refusals {load.seen}")
     finally:
         if engine is not None:
             engine.destroy()
+        loader.stop(disk_may_fail=True)
         if disk is not None:
             disk.close()
         shutil.rmtree(work, ignore_errors=True)

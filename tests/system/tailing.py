@@ -110,7 +110,7 @@ class Tail:
 class Loader:
     """Follows one data directory through everything that happens to it. Its tail is not restarted
     when engines die; where the filesystem has to go, `stop` ends it and `start` resumes at the
-    cursor. `faults` says what was wrong with what it was shown."""
+    cursor. `faults` says what was wrong with what it was shown and has not been told yet."""
 
     def __init__(self):
         self.shown = {}  # journal -> SHA-256 of each record, from sequence 1
@@ -185,7 +185,8 @@ class Loader:
             return len(gone), f"shown and not there: journal and sequence {gone[0]}"
         if self.tail is not None and self.tail.fault is not None:
             return 1, str(self.tail.fault)
-        return len(self.faults), "; ".join(self.faults[:3])
+        faults, self.faults = self.faults, []
+        return len(faults), "; ".join(faults[:3])
 
     def check(self, stored):
         """As an assertion."""
