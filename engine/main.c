@@ -23,6 +23,13 @@ static const struct subcommand subcommands[] = {
      "      print records as they become durable, from now on or from SEQ, until interrupted"},
     {"verify", command_verify,
      "verify DIR\n      check every checksum and the hash chain; exit 1 on damage"},
+    {"bench", command_bench,
+     "bench TARGET [--arrivals closed|constant|poisson|burst] [--rate N] [--patients N] "
+     "[--compress X]\n"
+     "              [--seconds N] [--connections N] [--pipeline N] [--threads N] [--body-bytes N | "
+     "--bodies FILE]\n"
+     "              [--data DIR] [--server-pid PID] [--json FILE] [--svg FILE] [--seed N]\n"
+     "      load an engine, say how it took it; with --data look every receipt up on disk"},
     {"config", command_config,
      "config [--config FILE] [--set KEY=VALUE]...\n"
      "      print every limit with its value, range and reason"},

@@ -14,6 +14,7 @@
 #define COMMAND_EXIT_FAILED 2
 
 int command_serve(int argc, char **argv);
+int command_bench(int argc, char **argv);
 int command_cat(int argc, char **argv);
 int command_tail(int argc, char **argv);
 int command_verify(int argc, char **argv);
