@@ -28,7 +28,8 @@ static const struct subcommand subcommands[] = {
      "[--compress X]\n"
      "              [--seconds N] [--connections N] [--pipeline N] [--threads N] [--body-bytes N | "
      "--bodies FILE]\n"
-     "              [--data DIR] [--server-pid PID] [--json FILE] [--svg FILE] [--seed N]\n"
+     "              [--data DIR] [--server-pid PID] [--json FILE] [--svg FILE] [--seed N] "
+     "[--drain-seconds N]\n"
      "      load an engine, say how it took it; with --data look every receipt up on disk"},
     {"config", command_config,
      "config [--config FILE] [--set KEY=VALUE]...\n"

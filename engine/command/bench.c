@@ -19,7 +19,7 @@
 #define CONNECTIONS_MAX 60000 /* what one address has ports for */
 #define PIPELINE_MAX    1024
 #define RECEIPTS_MAX    UINT64_C(50000000) /* of all threads; 48 bytes each */
-#define DRAIN_SECONDS   10
+#define DRAIN_SECONDS   10                 /* as long as a patient would wait */
 #define PROGRESS_MS     1000
 #define BURST_SECONDS   7200.0
 
@@ -28,7 +28,7 @@ struct bench {
     struct load_payload payload;
     const char *target, *bodies, *data, *json_path, *svg_path;
     uint64_t body_bytes;
-    uint64_t seconds;
+    uint64_t seconds, drain_seconds;
     uint64_t server_pid;
     struct load_client *clients[THREADS_MAX];
     pthread_t threads[THREADS_MAX];
@@ -85,6 +85,8 @@ static bool parse_option(struct bench *bench, int option, const char *value)
         return parse_decimal(value, &load->compression);
     case 's':
         return print_parse_number(value, 86400, &bench->seconds) && bench->seconds > 0;
+    case 'w':
+        return print_parse_number(value, 3600, &bench->drain_seconds);
     case 'c':
         return parse_unsigned(value, CONNECTIONS_MAX, &load->connections);
     case 'p':
@@ -149,7 +151,7 @@ static bool check_options(struct bench *bench)
     load->duration_ns = bench->seconds * NANOSECONDS_PER_SECOND;
     if (load->arrivals == LOAD_BURST)
         load->duration_ns = (uint64_t)(BURST_SECONDS / load->compression * 1e9);
-    load->drain_ns = DRAIN_SECONDS * NANOSECONDS_PER_SECOND;
+    load->drain_ns = bench->drain_seconds * NANOSECONDS_PER_SECOND;
     load->receipts_max = bench->data != NULL ? RECEIPTS_MAX / load->threads : 0;
     return true;
 }
@@ -157,14 +159,23 @@ static bool check_options(struct bench *bench)
 static bool parse_options(int argc, char **argv, struct bench *bench)
 {
     static const struct option options[] = {
-        {"arrivals", required_argument, NULL, 'a'},   {"rate", required_argument, NULL, 'r'},
-        {"patients", required_argument, NULL, 'n'},   {"compress", required_argument, NULL, 'x'},
-        {"seconds", required_argument, NULL, 's'},    {"connections", required_argument, NULL, 'c'},
-        {"pipeline", required_argument, NULL, 'p'},   {"threads", required_argument, NULL, 't'},
-        {"body-bytes", required_argument, NULL, 'z'}, {"bodies", required_argument, NULL, 'b'},
-        {"seed", required_argument, NULL, 'e'},       {"server-pid", required_argument, NULL, 'P'},
-        {"data", required_argument, NULL, 'd'},       {"json", required_argument, NULL, 'j'},
-        {"svg", required_argument, NULL, 'v'},        {0},
+        {"arrivals", required_argument, NULL, 'a'},
+        {"rate", required_argument, NULL, 'r'},
+        {"patients", required_argument, NULL, 'n'},
+        {"compress", required_argument, NULL, 'x'},
+        {"seconds", required_argument, NULL, 's'},
+        {"connections", required_argument, NULL, 'c'},
+        {"pipeline", required_argument, NULL, 'p'},
+        {"threads", required_argument, NULL, 't'},
+        {"body-bytes", required_argument, NULL, 'z'},
+        {"bodies", required_argument, NULL, 'b'},
+        {"drain-seconds", required_argument, NULL, 'w'},
+        {"seed", required_argument, NULL, 'e'},
+        {"server-pid", required_argument, NULL, 'P'},
+        {"data", required_argument, NULL, 'd'},
+        {"json", required_argument, NULL, 'j'},
+        {"svg", required_argument, NULL, 'v'},
+        {0},
     };
     int option, index;
     while ((option = getopt_long(argc, argv, "", options, &index)) != -1) {
@@ -391,6 +402,7 @@ int command_bench(int argc, char **argv)
     struct base_error error;
     bench.body_bytes = 570;
     bench.seconds = 10;
+    bench.drain_seconds = DRAIN_SECONDS;
     bench.load = (struct load_options){.arrivals = LOAD_CLOSED,
                                        .compression = 60,
                                        .connections = 64,

@@ -89,7 +89,7 @@ def test_an_engine_that_dies_costs_answers_and_not_the_run(fleet, tmp_path):
     url = "http://{}:{}".format(*engine.address)
     process = subprocess.Popen(
         [harness.engine_binary(), "bench", url, "--json", "-", "--arrivals", "constant", "--rate",
-         "2000", "--seconds", "2", "--connections", "8"],
+         "2000", "--seconds", "2", "--connections", "8", "--drain-seconds", "1"],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     try:
         wait_for_a_record(tmp_path / "data")
