@@ -1,3 +1,8 @@
+/* Sealed segments never change and are judged at once. Beside an engine the others change while
+ * they are read: what seems to be wrong there is looked at again, until two looks in a row find the
+ * same. That is conclusive, because only what is later than a place and durable makes the place
+ * seem wrong: after that has been seen, the place itself changes no more (segment-format.md,
+ * section 6). */
 #include "segment/verify.h"
 
 #include "base/check.h"
@@ -11,42 +16,101 @@
 #include <string.h>
 #include <unistd.h>
 
+/* An engine would have to do something new in each of so many looks. */
+#define LOOKS_MAX 16
+
+struct finding {
+    char path[320];
+    uint64_t offset;
+    uint64_t sequence; /* that the walk had reached */
+    char what[160];
+};
+
+struct findings {
+    struct finding *items;
+    size_t count, capacity;
+};
+
+/* How far a walk through a journal has come. */
+struct progress {
+    struct segment_verify_report counts;
+    uint64_t last_number;     /* of the segment looked at last */
+    bool chain_known;         /* `last` holds */
+    bool chain_ended;         /* a segment not in use yet was seen */
+    struct segment_scan last; /* of the last segment in use */
+    char last_path[320];
+    const char *doubt; /* what seems wrong behind its last batch, or NULL */
+    uint64_t doubt_offset;
+};
+
 struct walk {
     const struct segment_catalog *catalog;
     int journal_fd;
     uint32_t journal;
-    uint64_t durable; /* the mark, fetched before the journal is read */
-    segment_verify_found *found;
-    void *context;
-    struct segment_verify_report *report;
+    const struct segment_watermark *watermark;
+    uint64_t durable; /* the mark, fetched before the segments are read */
+    struct progress at;
+    struct findings findings; /* not reported as yet */
+    int failure;              /* of a finding that found no memory, or 0 */
+    bool has_vanished;        /* a segment that was listed */
     struct base_error *error;
-    bool chain_known;
-    bool chain_ended;              /* a segment not in use yet was seen */
-    struct segment_scan last;      /* of the segment before */
-    struct segment_file last_file; /* kept open while an engine may still be writing to it */
-    bool last_may_grow;
-    char last_path[320];
 };
 
+/* Keeps what is wrong. */
 static void report(struct walk *walk, const char *path, uint64_t offset, const char *what)
 {
-    walk->report->damages++;
-    walk->found(walk->context, path, offset, what);
+    struct findings *findings = &walk->findings;
+    if (findings->count == findings->capacity) {
+        size_t capacity = findings->capacity == 0 ? 8 : findings->capacity * 2;
+        struct finding *larger = realloc(findings->items, capacity * sizeof(*larger));
+        if (larger == NULL) {
+            walk->failure =
+                base_error_set(walk->error, -ENOMEM, "out of memory while verifying %s", path);
+            return;
+        }
+        findings->items = larger;
+        findings->capacity = capacity;
+    }
+    struct finding *finding = &findings->items[findings->count++];
+    finding->offset = offset;
+    finding->sequence = walk->at.chain_known ? walk->at.last.next_sequence : 0;
+    snprintf(finding->path, sizeof(finding->path), "%s", path);
+    snprintf(finding->what, sizeof(finding->what), "%s", what);
+}
+
+/* Behind the last batch of an open segment stands something that can not be there, unless the next
+ * segment goes on from that batch: then it is a footer under way, or one that was cut off. */
+static void doubt(struct walk *walk, const char *what, uint64_t offset)
+{
+    walk->at.doubt = what;
+    walk->at.doubt_offset = offset;
+}
+
+static void settle_doubt(struct walk *walk, bool goes_on)
+{
+    if (walk->at.doubt != NULL && !goes_on)
+        report(walk, walk->at.last_path, walk->at.doubt_offset, walk->at.doubt);
+    walk->at.doubt = NULL;
 }
 
 static void check_chain(struct walk *walk, const struct segment_scan *scan, const char *path)
 {
-    if (walk->chain_ended)
+    const struct segment_scan *last = &walk->at.last;
+    bool is_next = walk->at.chain_known && scan->segment_number == last->segment_number + 1;
+    bool is_in_sequence = is_next && scan->first_sequence == last->next_sequence;
+    bool is_in_chain = is_next && memcmp(scan->hash, last->hash, SEGMENT_HASH_BYTES) == 0;
+    settle_doubt(walk, is_in_sequence && is_in_chain);
+    if (walk->at.chain_ended)
         report(walk, path, 0, "a segment before this one was never used");
-    if (!walk->chain_known && scan->segment_number != 1)
+    if (!walk->at.chain_known && scan->segment_number != 1)
         report(walk, path, 0, "the segments before this one are missing");
-    if (!walk->chain_known)
+    if (!walk->at.chain_known)
         return;
-    if (scan->segment_number != walk->last.segment_number + 1)
+    if (!is_next)
         report(walk, path, 0, "a segment is missing before this one");
-    else if (scan->first_sequence != walk->last.next_sequence)
+    else if (!is_in_sequence)
         report(walk, path, 48, "segment does not go on with the next sequence");
-    else if (memcmp(scan->hash, walk->last.hash, SEGMENT_HASH_BYTES) != 0)
+    else if (!is_in_chain)
         report(walk, path, 72, "segment does not continue the hash chain");
 }
 
@@ -96,47 +160,29 @@ static int check_footer(struct walk *walk, struct segment_scan *scan, struct seg
     return result < 0 ? result : 0;
 }
 
-/* Looks at the place again: an engine beside us may have finished what was half written when we
- * looked first. 1: there is a valid batch now. */
-static int is_valid_now(struct walk *walk, const struct segment_scan *scan,
-                        struct segment_file *file)
-{
-    struct segment_scan again = *scan;
-    struct segment_scan_batch batch;
-    int result = segment_file_refresh(file, walk->error);
-    if (result == 0)
-        result = segment_scan_next(&again, file, &batch, walk->error);
-    return result < 0 ? result : result == SEGMENT_SCAN_OK;
-}
-
-/* Behind the last batch of an open segment: nothing, a write that is not finished, or damage. What
- * looks like damage is looked at twice; 1: it was only unfinished, go on scanning. */
+/* Behind the last batch of an open segment: nothing, a write that is not finished, or damage. */
 static int check_tail(struct walk *walk, struct segment_scan *scan, struct segment_file *file)
 {
     uint64_t first, last;
+    const char *what = scan->fault != NULL ? scan->fault : "bytes behind the last batch";
+    uint64_t what_offset = scan->fault != NULL ? scan->fault_offset : scan->offset;
     if (scan->next_sequence <= walk->durable) {
         /* judged when the next segment or the end of the journal is seen, unless bytes are wrong */
         if (scan->fault != NULL)
-            report(walk, file->path, scan->fault_offset, scan->fault);
+            doubt(walk, what, what_offset);
         return 0;
     }
     int result = segment_file_find_data(file, scan->offset, &first, &last, walk->error);
     if (result < 0 || first == file->bytes)
         return result;
-    const char *what = scan->fault != NULL ? scan->fault : "bytes behind the last batch";
-    uint64_t what_offset = scan->fault != NULL ? scan->fault_offset : scan->offset;
     result = segment_scan_search(scan, file, scan->offset + SEGMENT_BLOCK_BYTES, walk->error);
     if (result < 0)
         return result;
-    if (result != SEGMENT_SCAN_OK && last - scan->offset <= SEGMENT_BATCH_BYTES_LIMIT) {
-        walk->report->torn_bytes += last - scan->offset;
-        return 0;
-    }
-    /* a batch is only started when the one before is durable, so a second look is conclusive */
-    result = is_valid_now(walk, scan, file);
-    if (result == 0)
-        report(walk, file->path, what_offset, what);
-    return result;
+    if (result != SEGMENT_SCAN_OK && last - scan->offset <= SEGMENT_BATCH_BYTES_LIMIT)
+        walk->at.counts.torn_bytes += last - scan->offset;
+    else
+        doubt(walk, what, what_offset);
+    return 0;
 }
 
 /* Steps over valid batches. Returns what stands behind them. */
@@ -147,8 +193,8 @@ static int step_over_batches(struct walk *walk, struct segment_scan *scan,
     int result;
     scan->fault = NULL;
     while ((result = segment_scan_next(scan, file, &batch, walk->error)) == SEGMENT_SCAN_OK) {
-        walk->report->batches++;
-        walk->report->records += batch.header.record_count;
+        walk->at.counts.batches++;
+        walk->at.counts.records += batch.header.record_count;
         if (keep_entry(entries, &batch) < 0)
             return base_error_set(walk->error, -ENOMEM, "out of memory while reading %s",
                                   file->path);
@@ -157,94 +203,48 @@ static int step_over_batches(struct walk *walk, struct segment_scan *scan,
 }
 
 static int walk_batches(struct walk *walk, struct segment_scan *scan, struct segment_file *file,
-                        bool sealed, bool *may_grow_out)
+                        bool sealed)
 {
     struct entries entries = {NULL, 0, 0};
-    int result;
-    do {
-        result = step_over_batches(walk, scan, file, &entries);
-        *may_grow_out = result >= 0 && result != SEGMENT_SCAN_FOOTER && !sealed;
-        if (*may_grow_out)
-            result = check_tail(walk, scan, file);
-    } while (result == 1 && *may_grow_out);
-    if (result == SEGMENT_SCAN_FOOTER && sealed)
+    int result = step_over_batches(walk, scan, file, &entries);
+    if (result == SEGMENT_SCAN_FOOTER && sealed) {
         result = check_footer(walk, scan, file, &entries);
-    else if (result >= 0 && sealed)
+    } else if (result >= 0 && sealed) {
         report(walk, file->path, scan->fault != NULL ? scan->fault_offset : scan->offset,
                scan->fault != NULL ? scan->fault : "sealed segment ends without a footer");
-    else if (result == 0 && file->bytes != scan->created_bytes)
-        report(walk, file->path, file->bytes,
-               "segment file is shorter than it was created, and has no footer");
+    } else if (result >= 0 && result != SEGMENT_SCAN_FOOTER) {
+        result = check_tail(walk, scan, file);
+        if (result == 0 && file->bytes != scan->created_bytes)
+            report(walk, file->path, file->bytes,
+                   "segment file is shorter than it was created, and has no footer");
+    }
     /* a footer in an open segment is about to be sealed; recovery writes it again if it is torn */
     free(entries.items);
     return result < 0 ? result : 0;
 }
 
-static void forget_last(struct walk *walk)
-{
-    if (walk->last_may_grow)
-        segment_file_close(&walk->last_file);
-    walk->last_may_grow = false;
-}
-
-/* The next segment is in use, so the one before is complete now, and its last batch was durable
- * before that: what an engine beside us added since we read its end is read now. */
-static int finish_last(struct walk *walk)
-{
-    bool may_grow;
-    if (!walk->last_may_grow)
-        return 0;
-    int result = segment_file_refresh(&walk->last_file, walk->error);
-    if (result == 0)
-        result = walk_batches(walk, &walk->last, &walk->last_file, false, &may_grow);
-    forget_last(walk);
-    return result;
-}
-
-/* Takes over the file when it has to stay open. */
-static int walk_used(struct walk *walk, struct segment_scan *scan, struct segment_file *file,
-                     bool sealed)
-{
-    int result = finish_last(walk);
-    if (result < 0)
-        return result;
-    walk->report->segments++;
-    walk->report->bytes += file->bytes;
-    check_chain(walk, scan, file->path);
-    result = walk_batches(walk, scan, file, sealed, &walk->last_may_grow);
-    walk->chain_known = true;
-    walk->last = *scan;
-    snprintf(walk->last_path, sizeof(walk->last_path), "%s", file->path);
-    if (walk->last_may_grow) {
-        walk->last_file = *file;
-        file->fd = -1;
-        file->window = NULL;
-    }
-    return result;
-}
-
 static int walk_file(struct walk *walk, struct segment_file *file, uint64_t number, bool sealed)
 {
+    struct progress *at = &walk->at;
     struct segment_scan scan;
     struct segment_scan_expected expected = {walk->catalog->node_id, walk->journal, number};
     int result = segment_scan_begin(&scan, file, &expected, walk->error);
     if (result < 0)
         return result;
-    if (result == SEGMENT_SCAN_OK)
-        return walk_used(walk, &scan, file, sealed);
+    if (result == SEGMENT_SCAN_OK) {
+        at->counts.segments++;
+        at->counts.bytes += file->bytes;
+        check_chain(walk, &scan, file->path);
+        result = walk_batches(walk, &scan, file, sealed);
+        at->chain_known = true;
+        at->last = scan;
+        snprintf(at->last_path, sizeof(at->last_path), "%s", file->path);
+        return result;
+    }
     uint64_t first;
     int found = segment_file_find_data(file, SEGMENT_BLOCK_BYTES, &first, NULL, walk->error);
     if (found < 0)
         return found;
-    if (first < file->bytes && !sealed) { /* unless an engine took it into use just now */
-        int again = segment_file_refresh(file, walk->error);
-        if (again == 0)
-            again = segment_scan_begin(&scan, file, &expected, walk->error);
-        if (again < 0)
-            return again;
-        if (again == SEGMENT_SCAN_OK)
-            return walk_used(walk, &scan, file, sealed);
-    }
     /* segments get their name when they have their size, so a file of less than a header was cut */
     bool torn_header = result == SEGMENT_SCAN_FAULT && scan.fault_offset == 0 && !sealed &&
                        file->bytes >= SEGMENT_BLOCK_BYTES;
@@ -252,11 +252,11 @@ static int walk_file(struct walk *walk, struct segment_file *file, uint64_t numb
         report(walk, file->path, result == SEGMENT_SCAN_FAULT ? scan.fault_offset : 0,
                result == SEGMENT_SCAN_FAULT ? scan.fault
                                             : "segment holds data, but its header is not valid");
-    walk->chain_ended = true;
+    at->chain_ended = true;
     return 0;
 }
 
-static int walk_segment(struct walk *walk, const struct segment_entry *entry)
+static int walk_segment(struct walk *walk, uint64_t number)
 {
     /* between the listing and now the engine may have sealed it */
     static const enum segment_state states[] = {SEGMENT_STATE_SEALED, SEGMENT_STATE_OPEN,
@@ -264,67 +264,181 @@ static int walk_segment(struct walk *walk, const struct segment_entry *entry)
     struct segment_file file;
     for (size_t i = 0; i < sizeof(states) / sizeof(states[0]); i++) {
         char path[320], name[SEGMENT_NAME_BYTES];
-        segment_catalog_name(entry->segment_number, states[i], name);
-        segment_catalog_path(walk->catalog, walk->journal, entry->segment_number, states[i], path,
-                             sizeof(path));
+        segment_catalog_name(number, states[i], name);
+        segment_catalog_path(walk->catalog, walk->journal, number, states[i], path, sizeof(path));
         int result = segment_file_open(&file, walk->journal_fd, name, path, false, walk->error);
         if (result == -ENOENT)
             continue;
         if (result < 0)
             return result;
-        result = walk_file(walk, &file, entry->segment_number, states[i] == SEGMENT_STATE_SEALED);
+        result = walk_file(walk, &file, number, states[i] == SEGMENT_STATE_SEALED);
         segment_file_close(&file);
         return result;
     }
-    return base_error_set(walk->error, -EAGAIN, "segment %llu vanished while it was being read",
-                          (unsigned long long)entry->segment_number);
+    walk->has_vanished = true; /* recovery removes what was never used */
+    return 0;
 }
 
-static int walk_journal(struct walk *walk)
+/* Walks on through the segments that are listed now: all, or the sealed ones without a gap. */
+static int walk_entries(struct walk *walk, bool only_sealed)
 {
     struct segment_list list;
+    walk->durable = segment_watermark_read(walk->watermark, walk->journal);
     int result = segment_catalog_list(walk->catalog, walk->journal_fd, &list, walk->error);
     if (result < 0)
         return result;
-    uint64_t last_number = 0; /* one seal cut off between listing entries shows a number twice */
     for (size_t i = 0; i < list.count && result == 0; i++) {
-        if (list.entries[i].state == SEGMENT_STATE_TEMPORARY ||
-            list.entries[i].segment_number == last_number)
+        const struct segment_entry *entry = &list.entries[i];
+        bool is_next_sealed = entry->state == SEGMENT_STATE_SEALED &&
+                              entry->segment_number == walk->at.last_number + 1;
+        if (only_sealed && !is_next_sealed)
+            break;
+        if (entry->state == SEGMENT_STATE_TEMPORARY ||
+            entry->segment_number <= walk->at.last_number)
             continue;
-        last_number = list.entries[i].segment_number;
-        result = walk_segment(walk, &list.entries[i]);
+        walk->at.last_number = entry->segment_number;
+        result = walk_segment(walk, entry->segment_number);
+        if (result == 0)
+            result = walk->failure;
     }
     free(list.entries);
-    forget_last(walk);
-    uint64_t present = walk->chain_known ? walk->last.next_sequence - 1 : 0;
-    if (result == 0 && walk->durable > present) {
-        char what[160], path[320];
-        snprintf(what, sizeof(what),
-                 "records %llu to %llu of this journal were acknowledged and are missing",
-                 (unsigned long long)present + 1, (unsigned long long)walk->durable);
-        snprintf(path, sizeof(path), "%s/journal-%04u", walk->catalog->path, walk->journal);
-        report(walk, walk->chain_known ? walk->last_path : path,
-               walk->chain_known ? walk->last.offset : 0, what);
+    return result;
+}
+
+static void check_end(struct walk *walk)
+{
+    const struct progress *at = &walk->at;
+    settle_doubt(walk, false);
+    uint64_t present = at->chain_known ? at->last.next_sequence - 1 : 0;
+    if (walk->durable <= present)
+        return;
+    char what[160], path[320];
+    snprintf(what, sizeof(what),
+             "records %llu to %llu of this journal were acknowledged and are missing",
+             (unsigned long long)present + 1, (unsigned long long)walk->durable);
+    snprintf(path, sizeof(path), "%s/journal-%04u", walk->catalog->path, walk->journal);
+    report(walk, at->chain_known ? at->last_path : path, at->chain_known ? at->last.offset : 0,
+           what);
+}
+
+static bool is_same(const struct findings *left, const struct findings *right)
+{
+    if (left->count != right->count)
+        return false;
+    for (size_t i = 0; i < left->count; i++) {
+        const struct finding *a = &left->items[i], *b = &right->items[i];
+        if (a->offset != b->offset || a->sequence != b->sequence || strcmp(a->what, b->what) != 0 ||
+            strcmp(a->path, b->path) != 0)
+            return false;
     }
+    return true;
+}
+
+/* The segments behind the sealed ones, as often as it takes. */
+static int walk_open(struct walk *walk)
+{
+    const struct progress start = walk->at;
+    struct findings before = {NULL, 0, 0};
+    int result = -EAGAIN;
+    for (int look = 0; look < LOOKS_MAX && result == -EAGAIN; look++) {
+        free(before.items);
+        before = walk->findings;
+        walk->findings = (struct findings){NULL, 0, 0};
+        walk->at = start;
+        walk->has_vanished = false;
+        result = walk_entries(walk, false);
+        if (result < 0)
+            break;
+        check_end(walk);
+        bool is_agreed =
+            walk->findings.count == 0 || (look > 0 && is_same(&walk->findings, &before));
+        result = is_agreed && !walk->has_vanished ? 0 : -EAGAIN;
+    }
+    free(before.items);
+    if (result == -EAGAIN)
+        base_error_set(walk->error, result,
+                       "journal %u of %s changed whenever it was looked at: verify it again",
+                       walk->journal, walk->catalog->path);
+    return result;
+}
+
+static void add(struct segment_verify_report *sum, const struct segment_verify_report *counts)
+{
+    sum->segments += counts->segments;
+    sum->batches += counts->batches;
+    sum->records += counts->records;
+    sum->bytes += counts->bytes;
+    sum->torn_bytes += counts->torn_bytes;
+}
+
+/* What the caller of segment_verify asked for. */
+struct audience {
+    segment_verify_found *found;
+    void *context;
+    struct segment_verify_report *report;
+};
+
+static void tell(const struct audience *audience, struct findings *findings)
+{
+    for (size_t i = 0; i < findings->count; i++)
+        audience->found(audience->context, findings->items[i].path, findings->items[i].offset,
+                        findings->items[i].what);
+    audience->report->damages += findings->count;
+    free(findings->items);
+    *findings = (struct findings){NULL, 0, 0};
+}
+
+static int walk_journal(struct walk *walk, const struct audience *audience)
+{
+    walk->journal_fd = segment_catalog_journal(walk->catalog, walk->journal, false, walk->error);
+    if (walk->journal_fd < 0)
+        return walk->journal_fd;
+    int result = walk_entries(walk, true);
+    tell(audience, &walk->findings);
+    if (result == 0)
+        result = walk_open(walk);
+    tell(audience, &walk->findings);
+    close(walk->journal_fd);
+    audience->report->journals++;
+    add(audience->report, &walk->at.counts);
     return result;
 }
 
 /* A mark of a journal that is not there: all of it was acknowledged and is missing. */
-static void check_missing_journals(const struct segment_catalog *catalog,
-                                   const struct segment_watermark *watermark,
-                                   const uint32_t *journals, size_t count, struct walk *walk)
+static void check_missing_journals(struct walk *walk, const uint64_t *marks,
+                                   const uint32_t *journals, size_t count)
 {
     size_t at = 0;
     for (uint32_t journal = 0; journal < SEGMENT_WATERMARK_JOURNALS_MAX; journal++) {
         while (at < count && journals[at] < journal)
             at++;
-        if ((at < count && journals[at] == journal) ||
-            segment_watermark_read(watermark, journal) == 0)
+        if ((at < count && journals[at] == journal) || marks[journal] == 0)
             continue;
         char path[320];
-        snprintf(path, sizeof(path), "%s/journal-%04u", catalog->path, journal);
+        snprintf(path, sizeof(path), "%s/journal-%04u", walk->catalog->path, journal);
         report(walk, path, 0, "a journal with acknowledged records is missing");
     }
+}
+
+static int walk_journals(struct walk *walk, const struct audience *audience)
+{
+    uint64_t marks[SEGMENT_WATERMARK_JOURNALS_MAX]; /* before the listing: journals may come */
+    uint32_t *journals = NULL;
+    size_t count = 0;
+    for (uint32_t i = 0; i < SEGMENT_WATERMARK_JOURNALS_MAX; i++)
+        marks[i] = segment_watermark_read(walk->watermark, i);
+    int result = segment_catalog_journals(walk->catalog, &journals, &count, walk->error);
+    for (size_t i = 0; i < count && result == 0; i++) {
+        walk->journal = journals[i];
+        walk->at = (struct progress){.chain_known = false};
+        result = walk_journal(walk, audience);
+    }
+    if (result == 0) {
+        check_missing_journals(walk, marks, journals, count);
+        tell(audience, &walk->findings);
+    }
+    free(journals);
+    return result;
 }
 
 int segment_verify(const char *directory, segment_verify_found *found, void *context,
@@ -332,38 +446,15 @@ int segment_verify(const char *directory, segment_verify_found *found, void *con
 {
     struct segment_catalog catalog;
     struct segment_watermark watermark = {.mapping = NULL};
-    uint32_t *journals = NULL;
-    size_t count = 0;
+    struct audience audience = {found, context, report_out};
+    struct walk walk = {.catalog = &catalog, .watermark = &watermark, .error = error};
     *report_out = (struct segment_verify_report){0};
     int result = segment_catalog_open_reader(&catalog, directory, error);
     if (result < 0)
         return result;
     result = segment_watermark_open_reader(&watermark, &catalog, error);
     if (result == 0)
-        result = segment_catalog_journals(&catalog, &journals, &count, error);
-    for (size_t i = 0; i < count && result == 0; i++) {
-        struct walk walk = {
-            .catalog = &catalog,
-            .journal = journals[i],
-            .durable = segment_watermark_read(&watermark, journals[i]),
-            .found = found,
-            .context = context,
-            .report = report_out,
-            .error = error,
-        };
-        walk.journal_fd = segment_catalog_journal(&catalog, journals[i], false, error);
-        if (walk.journal_fd < 0) {
-            result = walk.journal_fd;
-            break;
-        }
-        result = walk_journal(&walk);
-        close(walk.journal_fd);
-        report_out->journals++;
-    }
-    struct walk whole = {.found = found, .context = context, .report = report_out};
-    if (result == 0)
-        check_missing_journals(&catalog, &watermark, journals, count, &whole);
-    free(journals);
+        result = walk_journals(&walk, &audience);
     segment_watermark_close(&watermark);
     segment_catalog_close(&catalog);
     return result;

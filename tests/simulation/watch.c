@@ -165,8 +165,6 @@ void watch_verify(struct watch *watch)
     watch->verified = report.records;
     if (result == 0 || (result == -ENOENT && !watch->is_up))
         return;
-    if (result == -EAGAIN) /* recovery removed a segment that was never used */
-        return;
     judge(watch, "verify", 0, result, error.text);
 }
 
