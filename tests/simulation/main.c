@@ -27,13 +27,15 @@ struct arguments {
 };
 
 static uint64_t current_seed;
+static const char *current_class; /* that the run was made to be, or all */
 static const char *program;
 
 static void say_how_to_replay(void)
 {
     fprintf(stderr,
-            "simulate: seed %" PRIu64 " failed; replay with: %s --replay %" PRIu64 " --trace\n",
-            current_seed, program, current_seed);
+            "simulate: seed %" PRIu64 " failed; replay with: %s --class %s --replay %" PRIu64
+            " --trace\n",
+            current_seed, program, current_class, current_seed);
 }
 
 /* An invariant of the engine broke. It would end the engine; here it ends the run. */
@@ -84,11 +86,15 @@ static void add(struct totals *totals, const struct scenario_result *result)
 /* True when the run, and with `replays` its repetition, was as it should be. */
 static bool run_seed(const struct arguments *arguments, uint64_t seed, struct totals *totals)
 {
+    const struct scenario_options *options = &arguments->options;
     struct scenario_result result, again;
     current_seed = seed;
-    scenario_run(seed, &arguments->options, &result);
+    current_class = options->fault_class < 0
+                        ? "all"
+                        : faults_class_name((enum fault_class)options->fault_class);
+    scenario_run(seed, options, &result);
     if (arguments->replays) {
-        scenario_run(seed, &arguments->options, &again);
+        scenario_run(seed, options, &again);
         if (!result.failed && again.digest != result.digest) {
             result.failed = true;
             snprintf(result.failure, sizeof(result.failure), "the seed does not replay exactly");
@@ -108,25 +114,6 @@ static void run_range(const struct arguments *arguments, struct totals *totals)
     for (uint64_t i = 0; i < arguments->count; i++)
         if (!run_seed(arguments, arguments->first + i, totals) && !arguments->keeps_on)
             return;
-}
-
-/* A seed a line; text behind it is for people. */
-static void run_file(const struct arguments *arguments, struct totals *totals)
-{
-    char line[256];
-    uint64_t seed;
-    FILE *file = fopen(arguments->seeds_file, "r");
-    if (file == NULL) {
-        perror(arguments->seeds_file);
-        exit(66);
-    }
-    while (fgets(line, sizeof(line), file) != NULL) {
-        if (sscanf(line, "%" SCNu64, &seed) != 1)
-            continue;
-        if (!run_seed(arguments, seed, totals) && !arguments->keeps_on)
-            break;
-    }
-    fclose(file);
 }
 
 static void report(const struct totals *totals, uint64_t first, double seconds)
@@ -153,19 +140,43 @@ static void usage(void)
             "usage: %s [--first SEED] [--seeds N] [--keep-going] [--check-replay]\n"
             "       %s --seeds-file FILE\n"
             "       %s --replay SEED [--trace]\n"
-            "  --class crash|short|full|error|mixed|lost   instead of what the seed says\n"
+            "  --class crash|short|full|error|mixed|lost   instead of what the seed says: all\n"
             "  --names strict|journaled                    instead of what the seed says\n",
             program, program, program);
     exit(64);
 }
 
+/* -1 for all: what the seed says. */
 static int class_of(const char *name)
 {
+    if (strcmp(name, "all") == 0)
+        return -1;
     for (int i = 0; i < FAULT_CLASS_COUNT; i++)
         if (strcmp(name, faults_class_name((enum fault_class)i)) == 0)
             return i;
     usage();
     return -1;
+}
+
+/* A seed and its class a line; text behind it is for people. */
+static void run_file(const struct arguments *arguments, struct totals *totals)
+{
+    struct arguments one = *arguments;
+    char line[256], class[16];
+    uint64_t seed;
+    FILE *file = fopen(arguments->seeds_file, "r");
+    if (file == NULL) {
+        perror(arguments->seeds_file);
+        exit(66);
+    }
+    while (fgets(line, sizeof(line), file) != NULL) {
+        if (sscanf(line, "%" SCNu64 " %15s", &seed, class) != 2)
+            continue;
+        one.options.fault_class = class_of(class);
+        if (!run_seed(&one, seed, totals) && !arguments->keeps_on)
+            break;
+    }
+    fclose(file);
 }
 
 static uint64_t number_of(const char *text)

@@ -139,6 +139,109 @@ Test(reader_race, a_seal_between_two_tries_to_open_a_segment_is_no_missing_segme
     expect_hook_ran();
 }
 
+/* --- an engine that fails, dies and starts anew ---------------------------------------------- */
+
+/* As when the flush of a segment's header fails, and the start after that goes on before it. */
+static void roll_and_lose_the_header(void)
+{
+    char path[TEST_PATH_BYTES];
+    journal_rig_append(&rig, 9000); /* more than is left of segment 1 */
+    journal_rig_commit(&rig);
+    segment_watermark_publish(&rig.watermark, 0, 12);
+    journal_rig_path(&rig, 2, SEGMENT_STATE_OPEN, path);
+    struct rig_batch batch = *journal_rig_batch(&rig, 0);
+    cr_assert_eq(batch.segment_number, 2);
+    test_file_zero(path, batch.offset, batch.bytes);
+}
+
+static void start_anew_in_another_file(void)
+{
+    char path[TEST_PATH_BYTES];
+    journal_rig_path(&rig, 2, SEGMENT_STATE_OPEN, path);
+    journal_rig_close(&rig);
+    cr_assert_eq(unlink(path), 0);
+    journal_rig_open(&rig);
+    journal_rig_put(&rig, 1); /* there is room for this one in segment 1 */
+    cr_assert_eq(journal_rig_batch(&rig, 0)->segment_number, 1);
+    journal_rig_append(&rig, 9000);
+    journal_rig_commit(&rig);
+}
+
+Test(reader_race, a_segment_that_was_entered_and_vanished_does_not_hold_a_reader)
+{
+    journal_rig_put(&rig, 12);
+    open_reader();
+    roll_and_lose_the_header();
+    expect_the_rest(1, 12);
+    start_anew_in_another_file();
+    expect_the_rest(13, 14);
+}
+
+Test(reader_race, a_reader_that_starts_in_a_segment_that_vanished_goes_on_in_the_one_before)
+{
+    journal_rig_put(&rig, 12);
+    roll_and_lose_the_header();
+    int result = sluice_reader_open(directory, 0, SLUICE_FROM_NOW, &reader, text, sizeof(text));
+    cr_assert_eq(result, 0, "%s", text);
+    expect_the_rest(13, 12);
+    start_anew_in_another_file();
+    expect_the_rest(13, 14);
+}
+
+Test(reader_race, a_first_segment_that_vanished_does_not_hold_a_reader)
+{
+    char path[TEST_PATH_BYTES];
+    journal_rig_path(&rig, 1, SEGMENT_STATE_OPEN, path);
+    journal_rig_put(&rig, 1);
+    segment_watermark_publish(&rig.watermark, 0, 0);
+    test_file_zero(path, 4096, 4096);
+    open_reader();
+    expect_the_rest(1, 0);
+    journal_rig_close(&rig);
+    cr_assert_eq(unlink(path), 0);
+    journal_rig_open(&rig);
+    journal_rig_put(&rig, 2);
+    expect_the_rest(1, 2);
+}
+
+static void lose_the_mark_and_go_on(void)
+{
+    char path[TEST_PATH_BYTES];
+    struct rig_batch mark = *journal_rig_batch(&rig, 0);
+    cr_assert_eq(mark.record_count, 0);
+    journal_rig_path(&rig, 1, SEGMENT_STATE_OPEN, path);
+    journal_rig_close(&rig);
+    test_file_zero(path, mark.offset, mark.bytes);
+    journal_rig_open(&rig);
+    write_and_roll();
+}
+
+Test(reader_race, verify_does_not_take_a_mark_that_vanished_for_damage)
+{
+    journal_rig_put(&rig, 3);
+    journal_rig_mark(&rig);
+    journal_rig_prepare(&rig);
+    when_opening("0000000002.sealed", lose_the_mark_and_go_on);
+    journal_rig_expect_damages(&rig, 0);
+    expect_hook_ran();
+}
+
+static void remove_what_was_never_used(void)
+{
+    char path[TEST_PATH_BYTES];
+    journal_rig_path(&rig, 2, SEGMENT_STATE_OPEN, path);
+    cr_assert_eq(unlink(path), 0);
+}
+
+Test(reader_race, verify_does_not_miss_a_segment_that_was_never_used)
+{
+    journal_rig_put(&rig, 3);
+    journal_rig_prepare(&rig);
+    when_opening("0000000002.sealed", remove_what_was_never_used);
+    journal_rig_expect_damages(&rig, 0);
+    expect_hook_ran();
+}
+
 /* --- verify --------------------------------------------------------------------------------- */
 
 Test(reader_race, verify_does_not_take_a_roll_for_damage)
