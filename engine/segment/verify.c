@@ -202,23 +202,37 @@ static int step_over_batches(struct walk *walk, struct segment_scan *scan,
     return result;
 }
 
+/* A footer in an open segment is about to be sealed; where it is torn, recovery writes it again.
+ * But it is the last thing in its segment: a batch behind it proves that a batch stood here, too.
+ */
+static int check_open_footer(struct walk *walk, struct segment_scan *scan,
+                             struct segment_file *file)
+{
+    struct segment_scan search = *scan;
+    int result =
+        segment_scan_search(&search, file, scan->offset + SEGMENT_BLOCK_BYTES, walk->error);
+    if (result == SEGMENT_SCAN_OK)
+        report(walk, file->path, scan->offset, "footer with batches behind it");
+    return result < 0 ? result : 0;
+}
+
 static int walk_batches(struct walk *walk, struct segment_scan *scan, struct segment_file *file,
                         bool sealed)
 {
     struct entries entries = {NULL, 0, 0};
     int result = step_over_batches(walk, scan, file, &entries);
-    if (result == SEGMENT_SCAN_FOOTER && sealed) {
-        result = check_footer(walk, scan, file, &entries);
+    if (result == SEGMENT_SCAN_FOOTER) {
+        result = sealed ? check_footer(walk, scan, file, &entries)
+                        : check_open_footer(walk, scan, file);
     } else if (result >= 0 && sealed) {
         report(walk, file->path, scan->fault != NULL ? scan->fault_offset : scan->offset,
                scan->fault != NULL ? scan->fault : "sealed segment ends without a footer");
-    } else if (result >= 0 && result != SEGMENT_SCAN_FOOTER) {
+    } else if (result >= 0) {
         result = check_tail(walk, scan, file);
         if (result == 0 && file->bytes != scan->created_bytes)
             report(walk, file->path, file->bytes,
                    "segment file is shorter than it was created, and has no footer");
     }
-    /* a footer in an open segment is about to be sealed; recovery writes it again if it is torn */
     free(entries.items);
     return result < 0 ? result : 0;
 }

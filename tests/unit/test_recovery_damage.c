@@ -287,3 +287,22 @@ Test(recovery_damage, a_later_major_version_without_data_is_not_taken_for_an_unu
     set_version(2, 0);
     expect_refused("another major version");
 }
+
+Test(recovery_damage, what_looks_like_a_footer_before_other_batches_is_damage)
+{
+    write_batches(false);
+    journal_rig_expect_damages(&rig, 0);
+    test_file_patch(path, rig.batches[2].offset, "SLUICFTR", 8);
+    expect_damage_at(path, rig.batches[2].offset);
+    journal_rig_expect_damages(&rig, 1);
+}
+
+Test(recovery_damage, a_segment_cut_to_less_than_its_header_is_damage_also_without_a_mark)
+{
+    write_batches(false);
+    for (uint64_t bytes = 4095; bytes > 0; bytes /= 2) {
+        test_file_truncate(path, bytes);
+        expect_damage_at(path, 0);
+        journal_rig_expect_damages(&rig, 1);
+    }
+}
