@@ -129,6 +129,16 @@ static void splice(struct edit *edit, struct base_random *random, uint64_t limit
     memcpy(edit->data + first + to, donor.data + first + from.offset, from.bytes);
 }
 
+static void set_magic(struct edit *edit, struct base_random *random, uint64_t limit)
+{
+    static const char magics[][9] = {"SLUICSEG", "SLUICBAT", "SLUICFTR",
+                                     "SLUICEND", "SLUICWMK", "SREC"};
+    uint64_t offset = below(random, limit);
+    offset -= offset % SEGMENT_BLOCK_BYTES;
+    if (offset + 8 <= limit)
+        memcpy(edit->data + offset, magics[below(random, sizeof(magics) / sizeof(magics[0]))], 8);
+}
+
 /* A small number or any, mostly in the slot of the journal that is there. */
 static void set_mark(struct edit *edit, struct base_random *random, const struct shape *shape)
 {
@@ -199,6 +209,8 @@ static void draw_kind(struct edit *edit, struct base_random *random, const struc
                       0);
     case EDIT_SPLICE_HISTORY:
         return splice_history(edit, random, limit, donors->history);
+    case EDIT_MAGIC:
+        return set_magic(edit, random, limit);
     case EDIT_MARK:
     case EDIT_KINDS:
         return set_mark(edit, random, shape);

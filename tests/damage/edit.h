@@ -25,6 +25,7 @@ enum edit_kind {
     EDIT_SPLICE_JOURNAL, /* from another journal of the node */
     EDIT_SPLICE_NODE,    /* from another node's journal of the same number */
     EDIT_SPLICE_HISTORY, /* from a copy of the directory that went another way */
+    EDIT_MAGIC,          /* what begins a structure, at the start of a block */
     EDIT_MARK,           /* of `watermark` only: another number in a slot */
     EDIT_KINDS,
 };
