@@ -9,11 +9,21 @@
 #define BUFFER_BYTES (RIG_SEGMENT_BYTES + 65536 + EDIT_GROWTH_BYTES_MAX)
 
 const char *const edit_kind_names[EDIT_KINDS] = {
-    "ranges swapped",       "range zeroed",         "file cut",
-    "file longer",          "range duplicated",     "range removed",
-    "range inserted",       "random bytes",         "bits flipped",
-    "from another segment", "from another journal", "from another node",
-    "from another history", "mark changed",
+    [EDIT_SWAP] = "ranges swapped",
+    [EDIT_ZERO] = "range zeroed",
+    [EDIT_TRUNCATE] = "file cut",
+    [EDIT_GROW] = "file longer",
+    [EDIT_DUPLICATE] = "range duplicated",
+    [EDIT_REMOVE] = "range removed",
+    [EDIT_INSERT] = "range inserted",
+    [EDIT_OVERWRITE] = "random bytes",
+    [EDIT_FLIP] = "bits flipped",
+    [EDIT_SPLICE_SEGMENT] = "from another segment",
+    [EDIT_SPLICE_JOURNAL] = "from another journal",
+    [EDIT_SPLICE_NODE] = "from another node",
+    [EDIT_SPLICE_HISTORY] = "from another history",
+    [EDIT_MAGIC] = "another structure's magic",
+    [EDIT_MARK] = "mark changed",
 };
 
 struct range {
