@@ -37,6 +37,9 @@ RECOVERY_CUT_S_MAX = 0.04
 ARMED_CHANCE = 0.5  # the disk goes at a request of a certain kind, not at a moment
 ARMED_MAGICS = ("SLUICSEG", "SLUICSEG", "SLUICFTR", "SLUICBAT", "")  # engine/segment/format.h
 ACKS_ARMED_MAX = 1200  # where no such request comes
+SLOW_CHANCE = 0.3  # an engine with delays between write and flush, in which a reader has time to look
+SLOW_ENGINE = {"SLUICE_FAULT_DELAY": "500", "SLUICE_FAULT_DELAY_US": "30000"}
+READER_FIRST_CHANCE = 0.5  # the power goes when the tail has just shown what is acknowledged
 KEPT_PERCENTS = (0, 5, 25, 50, 75, 95)
 
 # Small tables, so that the engine starts quickly.
@@ -62,6 +65,8 @@ SECTORS_512 = Disk("sectors of 512", 512)
 SECTORS_4096 = Disk("sectors of 4096", 4096)
 HONEST_DISKS = (CACHE, SECTORS_512, SECTORS_4096)
 LYING_DISKS = (Disk("lying write cache", 0, False), Disk("lying sectors", 512, False))
+# what PowerRig needs for an engine that acknowledges, and publishes its watermark, before the flush
+EARLY_ACKNOWLEDGEMENT = {"binary": FAULTY, "environment": {"SLUICE_FAULT_LIE": "1"}}
 
 
 class CutLoad(Load):
@@ -90,6 +95,7 @@ class Life:
         self.disk = self.engine = None
         self.loader = Loader()
         self.cuts = 0
+        self.slow = False
         block_stack.make_ext4(self.image, IMAGE_MEBIBYTES)
 
     def power_on(self):
@@ -102,8 +108,11 @@ class Life:
 
     def start_engine(self):
         self.loader.start(self.data)
-        self.engine = harness.Engine(self.data, self.rig.work / "engine.log", self.settings, None,
-                                     self.rig.environment)
+        self.slow = self.rig.binary is None and self.random.random() < SLOW_CHANCE
+        with engine_from(FAULTY if self.slow else self.rig.binary):
+            self.engine = harness.Engine(
+                self.data, self.rig.work / "engine.log", self.settings, None,
+                {**self.rig.environment, **(SLOW_ENGINE if self.slow else {})})
         self.loader.start(self.data)  # where only now there is something to follow
 
     def cut(self):
@@ -126,11 +135,14 @@ class Life:
 
     def cut_under_load(self):
         def act():
+            if reader_first:
+                self.loader.see(len(self.ledger.receipts))
             self.cut()
             time.sleep(self.random.uniform(0.0, DEAD_DISK_S_MAX))
             self.engine.kill()
 
         armed = self.kind.granularity > 0 and self.random.random() < ARMED_CHANCE
+        reader_first = not armed and self.random.random() < READER_FIRST_CHANCE
         if armed:
             self.arm()
         transport = self.random.choice((PLAIN, PIPELINED) if armed else (PLAIN, PLAIN, PIPELINED))
@@ -141,6 +153,7 @@ class Life:
             act, acks=ACKS_ARMED_MAX if armed else self.random.randint(1, ACKS_MAX),
             delay_s=self.random.choice((0.0, self.random.uniform(0.0, AFTER_ACKS_S_MAX)))))
         self.rig.tally.acknowledged += load.acks
+        self.rig.tally.notes["cuts with slow flushes"] += self.slow
         self.rig.tally.notes["refused after the cut"] += load.refused
         self.rig.tally.notes["cuts at the armed request"] += armed and load.went_by_itself
         self.engine.wait()
@@ -200,8 +213,9 @@ class PowerRig:
         self.forms = forms.pilot()
         self.tally = Tally("power cut", "P2", seed)
 
-    def run(self, cuts, seconds=float("inf"), until_loss=False):
-        """At most `cuts` cuts and about `seconds`; every cut is followed by a comparison."""
+    def run(self, cuts, seconds=float("inf"), until=None):
+        """At most `cuts` cuts and about `seconds`, or until a loss's reason has the text `until` in
+        it; every cut is followed by a comparison."""
         self.work = block_stack.work_directory()
         deadline = time.monotonic() + seconds
         try:
@@ -209,10 +223,13 @@ class PowerRig:
                 for number in itertools.count():
                     self._run_life(number, cuts, deadline)
                     over = self.tally.cycles >= cuts or time.monotonic() >= deadline
-                    if over or (until_loss and self.tally.losses):
+                    if over or (until is not None and self._has_lost(until)):
                         return self.tally
         finally:
             shutil.rmtree(self.work, ignore_errors=True)
+
+    def _has_lost(self, text):
+        return any(text in reason for reason in self.tally.reasons)
 
     def _run_life(self, number, cuts, deadline):
         life = Life(self, random.Random(f"{self.seed}:{number}"))

@@ -41,9 +41,9 @@ def losses(ledger, data, loader):
     gone = loader.vanished(places_of(records))
     if lost or gone:
         both = {(receipt["journal"], receipt["sequence"]) for receipt in lost} | set(gone)
-        return len(both), "; ".join(
-            [f"{len(lost)} receipts lost, the first: {lost[0]}"] * bool(lost) +
-            [f"{len(gone)} records {VANISHED}, the first: {gone[0]}"] * bool(gone))
+        why = [f"{len(lost)} receipts lost, such as {lost[:1]}"] if lost else []
+        why += [f"{len(gone)} records {VANISHED}, such as {gone[:1]}"] if gone else []
+        return len(both), "; ".join(why)
     try:
         check_rest(ledger, data, records)
     except AssertionError as fault:

@@ -1,4 +1,5 @@
-"""What was answered with 201 survives a power cut, with unflushed sectors dropped (promise P2).
+"""What was answered with 201 survives a power cut, with unflushed sectors dropped (promise P2), and
+what a tail has shown is there afterwards (promise P8).
 
 The rig must be able to fail: an engine that acknowledges before the flush, and a disk that ignores
 flushes, both lose records in it. Environment: SLUICE_POWER_CUTS is the number of cuts for each kind
@@ -9,17 +10,18 @@ import os
 
 import pytest
 
-from power_rig import CACHE, FAULTY, HONEST_DISKS, LYING_DISKS, SECTORS_512, PowerRig
+from power_rig import (CACHE, EARLY_ACKNOWLEDGEMENT, FAULTY, HONEST_DISKS, LYING_DISKS, SECTORS_512,
+                       PowerRig)
+from reconcile import VANISHED
 
 CUTS = int(os.environ.get("SLUICE_POWER_CUTS", "8"))
 CUTS_TO_A_LOSS = 10
+CUTS_TO_A_VANISHED_RECORD = 40  # about four are enough
 
-EARLY_ACKNOWLEDGEMENT = {"SLUICE_FAULT_LIE": "1"}
 
-
-def run(cuts, seed, **options):
+def run(cuts, seed, until="", **options):
     rig = PowerRig(seed, **options)
-    tally = rig.run(cuts, until_loss=True)
+    tally = rig.run(cuts, until=until)
     tally.show()
     return tally
 
@@ -33,9 +35,14 @@ def test_no_power_cut_loses_an_acknowledged_record(seed, disk):
 
 @pytest.mark.parametrize("disk", [CACHE, SECTORS_512], ids=lambda disk: disk.name.replace(" ", "-"))
 def test_the_rig_catches_an_engine_that_acknowledges_before_the_flush(seed, disk):
-    tally = run(CUTS_TO_A_LOSS, seed, disks=(disk,), binary=FAULTY,
-                environment=EARLY_ACKNOWLEDGEMENT)
+    tally = run(CUTS_TO_A_LOSS, seed, disks=(disk,), **EARLY_ACKNOWLEDGEMENT)
     assert tally.losses > 0
+
+
+def test_the_rig_catches_a_watermark_that_is_published_before_the_flush(seed):
+    """By what a tail has shown (promise P8)."""
+    tally = run(CUTS_TO_A_VANISHED_RECORD, seed, VANISHED, disks=(CACHE,), **EARLY_ACKNOWLEDGEMENT)
+    assert any(VANISHED in reason for reason in tally.reasons), tally.reasons
 
 
 @pytest.mark.parametrize("disk", LYING_DISKS, ids=lambda disk: disk.name.replace(" ", "-"))

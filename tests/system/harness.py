@@ -213,7 +213,8 @@ def run(*arguments):
         capture_output=True, timeout=COMMAND_S)
 
 
-def _cat(data, *options):
+def cat_output(data, *options):
+    """What `sluice cat` prints; fails unless it exits 0."""
     done = run("cat", *options, data)
     if done.returncode != 0:
         raise EngineFailed(f"cat exited {done.returncode}: {done.stderr.decode()}")
@@ -222,7 +223,7 @@ def _cat(data, *options):
 
 def cat_lines(data, *options):
     """The lines of `sluice cat`, as bytes without the newline."""
-    output = _cat(data, *options)
+    output = cat_output(data, *options)
     if output and not output.endswith(b"\n"):
         raise EngineFailed("the last line of cat has no end")
     return output.split(b"\n")[:-1]
@@ -235,7 +236,7 @@ def cat(data, *options):
 
 def cat_raw(data, *options):
     """What `sluice cat --raw` prints."""
-    return _cat(data, "--raw", *options)
+    return cat_output(data, "--raw", *options)
 
 
 def verify(data):

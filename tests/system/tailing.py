@@ -169,17 +169,17 @@ class Loader:
                 for sequence, sha256 in enumerate(own, 1)
                 if digests.get((journal, sequence)) != sha256]
 
-    def catch_up(self, stored):
-        """Waits until the running tail has shown as much as is `stored`."""
-        if self.tail is not None and not self.tail.wait_until(lambda: self.count >= len(stored)):
+    def see(self, count):
+        """Waits until the running tail has shown `count` records in all; it is a fault if not."""
+        if self.tail is not None and not self.tail.wait_until(lambda: self.count >= count):
             self.faults.append(
-                f"the tail has shown {self.count} of {len(stored)}: {self.tail.complaint()}")
+                f"the tail has shown {self.count} of {count}: {self.tail.complaint()}")
 
     def compare(self, stored):
         """(how many records were shown and are not there or were shown wrongly, why), once the
         running tail has caught up with the places `stored`."""
         if not self.vanished(stored):
-            self.catch_up(stored)
+            self.see(len(stored))
         gone = self.vanished(stored)
         if gone:
             return len(gone), f"shown and not there: journal and sequence {gone[0]}"
