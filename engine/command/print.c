@@ -24,6 +24,10 @@ static void member(struct base_text *text, const char *name, struct sluice_text 
 static void device_time(struct base_text *text, const struct sluice_record *record)
 {
     int64_t ns = record->device_time_ns + (int64_t)record->device_offset_minutes * 60000000000;
+    if (record->kind == SLUICE_RECORD_LOST) {
+        base_text_string(text, ",\"timestamp\":null");
+        return;
+    }
     bool shifted = record->device_offset_known && record->device_offset_minutes != 0 && ns >= 0;
     base_text_string(text, ",\"timestamp\":\"");
     base_text_time(text, (uint64_t)(shifted ? ns : record->device_time_ns));
@@ -70,7 +74,7 @@ static void body(struct base_text *text, struct sluice_text value)
 
 static void format_record(struct base_text *text, const struct sluice_record *record)
 {
-    static const char *const kinds[] = {"", "submission", "conflict", "correction"};
+    static const char *const kinds[] = {"", "submission", "conflict", "correction", "lost"};
     base_text_string(text, "{\"journal\":");
     base_text_unsigned(text, record->journal);
     base_text_string(text, ",\"sequence\":");
@@ -93,12 +97,17 @@ static void format_record(struct base_text *text, const struct sluice_record *re
     base_text_string(text, ",\"kind\":\"");
     base_text_string(text, kinds[record->kind]);
     base_text_string(text, "\",\"body\":");
-    body(text, record->body);
+    if (record->kind == SLUICE_RECORD_LOST)
+        base_text_string(text, "null");
+    else
+        body(text, record->body);
     base_text_string(text, "}\n");
 }
 
 bool print_record(struct print_output *output, const struct sluice_record *record, bool raw)
 {
+    if (raw && record->kind == SLUICE_RECORD_LOST)
+        return true; /* there is no body, which is not the same as an empty one */
     if (raw)
         return fwrite(record->body.data, 1, record->body.bytes, stdout) == record->body.bytes &&
                putchar('\n') != EOF;

@@ -17,7 +17,8 @@ struct print_output {
 
 void print_output_fini(struct print_output *output);
 
-/* Writes the record to stdout. False when stdout is gone or memory is short; errno says which. */
+/* Writes the record to stdout; raw, nothing for a lost one. False when stdout is gone or memory is
+ * short; errno says which. */
 bool print_record(struct print_output *output, const struct sluice_record *record, bool raw);
 
 /* A decimal number up to `maximum`. */

@@ -138,9 +138,12 @@ static const char *check_header(const struct segment_record_header *header, cons
     size_t covered = offsetof(struct segment_record_header, record_bytes);
     if (base_crc32c(data + covered, header->record_bytes - covered) != header->crc32c)
         return "record checksum is wrong";
-    if (header->kind < SEGMENT_RECORD_SUBMISSION || header->kind > SEGMENT_RECORD_CORRECTION ||
+    if (header->kind < SEGMENT_RECORD_SUBMISSION || header->kind > SEGMENT_RECORD_LOST ||
         (header->flags & ~SEGMENT_RECORD_FLAGS_ALL) != 0 || header->reserved != 0)
         return "record kind, flags or reserved bytes are not of this version";
+    if (header->kind == SEGMENT_RECORD_LOST &&
+        (header->body_bytes != 0 || header->flags != 0 || header->device_time_ns != 0))
+        return "record of what was lost has something of a submission";
     for (size_t i = header->envelope_bytes + header->body_bytes; i < header->record_bytes; i++)
         if (data[i] != 0)
             return "record padding is not zero";

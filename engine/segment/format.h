@@ -81,7 +81,11 @@ enum segment_record_kind {
     SEGMENT_RECORD_SUBMISSION = 1,
     SEGMENT_RECORD_CONFLICT = 2,   /* same identity, other bytes */
     SEGMENT_RECORD_CORRECTION = 3, /* amends an earlier submission */
+    SEGMENT_RECORD_LOST = 4,       /* was acknowledged and is damaged; repair put this there */
 };
+
+/* The code of the one finding of a lost record; its details say where and when. */
+#define SEGMENT_FINDING_LOST "lost-to-damage"
 
 enum segment_record_flags {
     SEGMENT_RECORD_OFFSET_KNOWN = 1, /* device_offset_minutes was written by the device */

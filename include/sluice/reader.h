@@ -31,6 +31,9 @@ enum sluice_record_kind {
     SLUICE_RECORD_SUBMISSION = 1,
     SLUICE_RECORD_CONFLICT = 2,   /* same identity as an earlier record, other bytes */
     SLUICE_RECORD_CORRECTION = 3, /* amends an earlier submission */
+    /* Stands for a record that was acknowledged and then damaged. It has no body, no text and no
+     * device time, only a finding "lost-to-damage"; received_at_ns is the time of the repair. */
+    SLUICE_RECORD_LOST = 4,
 };
 
 #define SLUICE_FINDINGS_MAX 16

@@ -44,7 +44,7 @@ WATERMARK_HEADER = struct.Struct("<8sHHI16s28sI")
 WATERMARK_SLOTS = 1024
 WATERMARK_BYTES = 64 + 64 * WATERMARK_SLOTS
 
-KINDS = {1: "submission", 2: "conflict", 3: "correction"}
+KINDS = {1: "submission", 2: "conflict", 3: "correction", 4: "lost"}
 FLAG_OFFSET_GIVEN, FLAG_FROM_KEY, FLAG_ASSIGNED = 1, 2, 4
 
 TAG_SUBMISSION_ID, TAG_FINDING = 1, 12
@@ -62,6 +62,7 @@ TEXTS = {  # tag: (attribute of Record, bytes at most)
     10: ("reason", 2048),
 }
 FINDING_BYTES_MAX = 192
+LOST_FINDING = "lost-to-damage"
 
 
 class SegmentDamage(Exception):
@@ -314,10 +315,19 @@ class _RecordParser:
             position = value_begin + size
         if position != end:
             raise self.damage(position, "bytes between the last field and the body")
-        if record.submission_id is None:
+        if record.kind == "lost":
+            self._check_lost(record, position, field_count)
+        elif record.submission_id is None:
             raise self.damage(position, "no submission id")
         if len(record.findings) > FINDINGS_MAX:
             raise self.damage(position, f"{len(record.findings)} findings")
+
+    def _check_lost(self, record, position, field_count):
+        is_bare = (not record.body and record.device_time == 0 and record.flags == 0
+                   and not any(record.trace_id))
+        code = record.findings[0].split("\0")[0] if record.findings else None
+        if not is_bare or field_count != 1 or code != LOST_FINDING:
+            raise self.damage(position, "more than a lost record has")
 
     def _take_field(self, record, tag, position, value):
         if tag != TAG_FINDING and tag not in TEXTS:
@@ -870,6 +880,8 @@ def main():
     output = sys.stdout.buffer
     try:
         for record in records(arguments.directory):
+            if arguments.raw and record.kind == "lost":
+                continue
             output.write(record.body if arguments.raw else json.dumps(record.as_json()).encode())
             output.write(b"\n")
     except SegmentDamage as damage:

@@ -362,13 +362,53 @@ Test(encode, unknown_kinds_and_flags_are_refused)
     static const struct {
         size_t offset;
         uint8_t value;
-    } changes[] = {{20, 0}, {20, 4}, {20, 255}, {21, 8}, {21, 128}, {100, 1}, {103, 128}};
+    } changes[] = {{20, 0}, {20, 5}, {20, 255}, {21, 8}, {21, 128}, {100, 1}, {103, 128}};
     for (size_t i = 0; i < sizeof(changes) / sizeof(changes[0]); i++) {
         record_encode(&envelope, buffer);
         buffer[changes[i].offset] = changes[i].value;
         fix_checksum();
         expect_fault(bytes, expected);
     }
+}
+
+/* A record of what was lost: a finding, and nothing of a submission. */
+static size_t encode_lost(uint8_t flags, int64_t device_time_ns, uint32_t body_bytes)
+{
+    struct record_envelope envelope = {
+        .kind = SEGMENT_RECORD_LOST,
+        .flags = flags,
+        .sequence = 9,
+        .received_at_ns = 77,
+        .device_time_ns = device_time_ns,
+        .findings = {{SEGMENT_FINDING_LOST, sizeof(SEGMENT_FINDING_LOST) - 1}},
+        .finding_count = 1,
+        .body = letters,
+        .body_bytes = body_bytes,
+    };
+    base_sha256_of(letters, body_bytes, envelope.body_sha256);
+    return record_encode(&envelope, buffer);
+}
+
+Test(encode, a_lost_record_comes_back_without_a_submission_id)
+{
+    struct record_envelope decoded;
+    const char *fault;
+    size_t bytes = encode_lost(0, 0, 0);
+    cr_assert_eq(record_decode(buffer, bytes, &decoded, &fault), bytes);
+    cr_assert_eq(decoded.kind, SEGMENT_RECORD_LOST);
+    cr_assert_eq(decoded.sequence, 9);
+    cr_assert_null(decoded.submission_id.data);
+    cr_assert_eq(decoded.body_bytes, 0);
+    cr_assert_eq(decoded.finding_count, 1);
+    cr_assert_eq(memcmp(decoded.findings[0].data, SEGMENT_FINDING_LOST, 14), 0);
+}
+
+Test(encode, a_lost_record_with_anything_of_a_submission_is_refused)
+{
+    static const char expected[] = "record of what was lost has something of a submission";
+    expect_fault(encode_lost(SEGMENT_RECORD_ID_ASSIGNED, 0, 0), expected);
+    expect_fault(encode_lost(0, -1, 0), expected);
+    expect_fault(encode_lost(0, 0, 1), expected);
 }
 
 Test(encode, padding_must_be_zero)
