@@ -1,7 +1,5 @@
-/* The decision that matters is torn tail or damage. A torn tail is what an unfinished write leaves:
- * bytes behind the last valid batch of the last segment in use, no longer than one batch, with
- * nothing valid behind them, and beyond every mark that says what had been acknowledged. All else
- * is damage, and recovery refuses: cutting it would lose acknowledged records silently. */
+/* The decision that matters is torn tail or damage (segment/tail.c). What is damaged recovery
+ * refuses: cutting it would lose acknowledged records silently. */
 #include "segment/recovery.h"
 
 #include "base/check.h"
@@ -9,6 +7,7 @@
 #include "base/log.h"
 #include "segment/scan.h"
 #include "segment/seal.h"
+#include "segment/tail.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -234,17 +233,10 @@ static int recover_unused(struct context *context, struct segment_file *file, ui
     return 0;
 }
 
-/* An open segment has the size it was created with, until a footer is behind its batches: a shorter
- * one was cut, and what is missing may have been acknowledged. */
 static int check_size(struct context *context, struct pending *found)
 {
-    struct segment_scan footer_scan = found->scan;
-    if (found->file.bytes == found->scan.created_bytes)
-        return 0;
-    int result = SEGMENT_SCAN_FAULT;
-    if (found->tail == SEGMENT_SCAN_FOOTER)
-        result = segment_scan_footer(&footer_scan, &found->file, context->error);
-    if (result == SEGMENT_SCAN_OK || result < 0)
+    int result = segment_tail_check_size(&found->scan, &found->file, found->tail, context->error);
+    if (result != 0)
         return result < 0 ? result : 0;
     return damage(context, found->file.path, found->file.bytes,
                   "segment file is shorter than it was created, and has no footer");
@@ -346,31 +338,17 @@ static int copy_aside(struct context *context, struct segment_file *file, uint64
 static int judge_tail(struct context *context)
 {
     struct pending *pending = &context->pending;
-    struct segment_scan *scan = &pending->scan;
-    struct segment_file *file = &pending->file;
-    int result;
-    if (pending->tail == SEGMENT_SCAN_FOOTER) {
-        result = segment_scan_footer(scan, file, context->error);
-        if (result != SEGMENT_SCAN_FAULT)
-            return result < 0 ? result : 0;
-        pending->tail = SEGMENT_SCAN_FAULT;
-    }
-    bool has_fault = pending->tail == SEGMENT_SCAN_FAULT;
-    const char *what = has_fault ? scan->fault : "bytes behind the last batch";
-    uint64_t what_offset = has_fault ? scan->fault_offset : scan->offset;
-    uint64_t first, last;
-    result = segment_file_find_data(file, scan->offset, &first, &last, context->error);
-    if (result < 0 || first == file->bytes)
-        return result;
-    result = segment_scan_search(scan, file, scan->offset + SEGMENT_BLOCK_BYTES, context->error);
+    struct segment_tail tail;
+    uint64_t mark = segment_watermark_read(context->watermark, context->journal);
+    int result = segment_tail_judge(&pending->scan, &pending->file, pending->tail, mark, &tail,
+                                    context->error);
     if (result < 0)
         return result;
-    bool was_acknowledged =
-        segment_watermark_read(context->watermark, context->journal) >= scan->next_sequence;
-    pending->torn_end = segment_round_up(last, SEGMENT_BLOCK_BYTES);
-    if (result == SEGMENT_SCAN_OK || was_acknowledged || pending->torn_end > file->bytes ||
-        last - scan->offset > SEGMENT_BATCH_BYTES_LIMIT)
-        return damage(context, file->path, what_offset, what);
+    if (tail.kind == SEGMENT_TAIL_DAMAGED)
+        return damage(context, pending->file.path, tail.offset, tail.what);
+    if (tail.kind != SEGMENT_TAIL_COMPLETE && pending->tail == SEGMENT_SCAN_FOOTER)
+        pending->tail = SEGMENT_SCAN_FAULT; /* a footer that was cut off */
+    pending->torn_end = tail.torn_end;
     return 0;
 }
 
