@@ -23,6 +23,9 @@ static const struct subcommand subcommands[] = {
      "      print records as they become durable, from now on or from SEQ, until interrupted"},
     {"verify", command_verify,
      "verify DIR\n      check every checksum and the hash chain; exit 1 on damage"},
+    {"repair", command_repair,
+     "repair [--apply] DIR\n"
+     "      say how a damaged end of a journal can be replaced, and with --apply do it"},
     {"bench", command_bench,
      "bench TARGET [--arrivals closed|constant|poisson|burst] [--rate N] [--patients N] "
      "[--compress X]\n"

@@ -31,6 +31,11 @@ int command_verify(int argc, char **argv)
             " records, %" PRIu64 " bytes read: %s\n",
             argv[1], report.journals, report.segments, report.batches, report.records, report.bytes,
             report.damages == 0 ? "all of it valid" : "DAMAGED, see above");
+    if (report.damages > 0 && command_repair_helps(argv[1]))
+        fprintf(stderr,
+                "sluice: `sluice repair %s` shows what can be kept when no replica or backup has "
+                "the file\n",
+                argv[1]);
     if (report.torn_bytes > 0)
         fprintf(stderr,
                 "sluice: %" PRIu64 " bytes behind the last batches are unfinished writes; nothing "

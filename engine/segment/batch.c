@@ -26,17 +26,31 @@ bool segment_batch_fits(const struct segment_batch *batch, size_t record_bytes)
     return record_bytes <= batch->capacity_bytes - batch->used_bytes;
 }
 
+static void count_record(struct segment_batch *batch, uint64_t at)
+{
+    batch->record_count++;
+    if (batch->oldest_received_at_ns == 0 || at < batch->oldest_received_at_ns)
+        batch->oldest_received_at_ns = at;
+    if (at > batch->newest_received_at_ns)
+        batch->newest_received_at_ns = at;
+}
+
 void segment_batch_append(struct segment_batch *batch, const struct record_envelope *envelope)
 {
     CHECK_SLOW(segment_batch_fits(batch, record_encode_bytes(envelope)));
     batch->used_bytes += (uint32_t)record_encode(envelope, batch->buffer + batch->used_bytes);
     CHECK(batch->used_bytes <= batch->capacity_bytes);
-    batch->record_count++;
-    uint64_t at = envelope->received_at_ns;
-    if (batch->oldest_received_at_ns == 0 || at < batch->oldest_received_at_ns)
-        batch->oldest_received_at_ns = at;
-    if (at > batch->newest_received_at_ns)
-        batch->newest_received_at_ns = at;
+    count_record(batch, envelope->received_at_ns);
+}
+
+void segment_batch_copy(struct segment_batch *batch, const uint8_t *record, size_t bytes)
+{
+    struct segment_record_header header;
+    CHECK(segment_batch_fits(batch, bytes));
+    memcpy(&header, record, sizeof(header));
+    memcpy(batch->buffer + batch->used_bytes, record, bytes);
+    batch->used_bytes += (uint32_t)bytes;
+    count_record(batch, header.received_at_ns);
 }
 
 uint32_t segment_batch_bytes(const struct segment_batch *batch)

@@ -26,6 +26,9 @@ bool segment_batch_fits(const struct segment_batch *batch, size_t record_bytes);
 /* Encodes one record behind the others; it must fit. */
 void segment_batch_append(struct segment_batch *batch, const struct record_envelope *envelope);
 
+/* Adds a record that is encoded already, byte for byte; it must fit and be valid. For repair. */
+void segment_batch_copy(struct segment_batch *batch, const uint8_t *record, size_t bytes);
+
 /* Bytes that go to disk, with padding. */
 uint32_t segment_batch_bytes(const struct segment_batch *batch);
 

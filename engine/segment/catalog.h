@@ -7,6 +7,7 @@
  *   DIR/journal-0003/0000000013.open      in use, or prepared and all zeros
  *   DIR/journal-0003/0000000014.tmp       being prepared; recovery removes it
  *   DIR/torn/...                          torn tails that recovery moved aside
+ *   DIR/damaged/...                       whole segment files that repair replaced
  *
  * Owner: the command. The engine opens it exclusively and its control thread goes on using it;
  * readers open it without the lock. Calls block on the disk: never from the data plane.

@@ -5,6 +5,7 @@
 #include "base/check.h"
 #include "base/clock.h"
 #include "base/log.h"
+#include "segment/repair.h"
 #include "segment/scan.h"
 #include "segment/seal.h"
 #include "segment/tail.h"
@@ -460,6 +461,17 @@ static int recover_list(struct context *context, const struct segment_list *list
     return result;
 }
 
+/* Only damage at the end of a journal can be repaired; the rest has to be restored. */
+static void suggest_repair(struct context *context)
+{
+    struct base_error *error = context->error;
+    size_t used = strlen(error->text);
+    if (segment_repair_helps(context->catalog, context->journal_fd, context->journal,
+                             context->watermark))
+        snprintf(error->text + used, sizeof(error->text) - used,
+                 ", or see what `sluice repair %s` can keep", context->catalog->path);
+}
+
 /* After a refusal nobody takes the descriptors over. */
 static void abandon(struct segment_recovery *recovery)
 {
@@ -504,6 +516,8 @@ int segment_recover(const struct segment_catalog *catalog, int journal_fd, uint3
     free(list.entries);
     if (result < 0) {
         abandon(recovery_out);
+        if (result == -EBADMSG)
+            suggest_repair(&context);
         return result;
     }
     if (recovery_out->segment_bytes_max < segment_bytes)
