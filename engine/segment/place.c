@@ -183,6 +183,41 @@ static int goes_on_behind(struct segment_sight *sight, const struct segment_scan
     return continues;
 }
 
+/* What is wrong where `scan` ends without a batch, as far as the file itself can tell: NULL when
+ * this may be the end. */
+static int look_behind(struct segment_sight *sight, struct segment_place *place,
+                       const struct segment_scan *scan, const char **what, uint64_t *offset)
+{
+    struct segment_scan search = *scan;
+    if (place->file.bytes < scan->created_bytes) {
+        *what = "segment file is shorter than it was created, and has no footer";
+        *offset = place->file.bytes;
+        return 0;
+    }
+    if (*what == NULL)
+        return 0;
+    int result = segment_scan_search(&search, &place->file, scan->offset + SEGMENT_BLOCK_BYTES,
+                                     &sight->error);
+    if (result != SEGMENT_SCAN_OK)
+        *what = NULL;
+    return result < 0 ? result : 0;
+}
+
+/* Without a watermark file only what stands behind can tell. An engine beside us has made one
+ * before it writes: so what was read is conclusive when there still is none afterwards. */
+static int judge_without_mark(struct segment_sight *sight, struct segment_place *place,
+                              const struct segment_scan *scan, const char *what, uint64_t offset)
+{
+    if (sight->watermark.mapping != NULL || place->is_sealed)
+        return 0;
+    int result = look_behind(sight, place, scan, &what, &offset);
+    if (result == 0 && what != NULL)
+        result = segment_sight_fetch_mark(sight);
+    if (result < 0 || what == NULL || sight->watermark.mapping != NULL)
+        return result;
+    return segment_place_damaged(sight, place, offset, what);
+}
+
 int segment_place_is_final(struct segment_sight *sight, struct segment_place *place,
                            const struct segment_scan *behind)
 {
@@ -197,22 +232,19 @@ int segment_place_is_final(struct segment_sight *sight, struct segment_place *pl
         return batch.header.watermark >= last;
     if (result == SEGMENT_SCAN_FOOTER)
         return 1;
-    return result < 0 ? result : goes_on_behind(sight, behind);
+    const char *fault = result == SEGMENT_SCAN_FAULT ? scan.fault : NULL;
+    if (result >= 0)
+        result = goes_on_behind(sight, behind);
+    if (result == 0)
+        result = judge_without_mark(sight, place, behind, fault, scan.fault_offset);
+    return result;
 }
 
-int segment_place_judge_fault(struct segment_sight *sight, struct segment_place *place)
+int segment_place_judge_end(struct segment_sight *sight, struct segment_place *place)
 {
     const char *what = place->scan.fault;
     uint64_t offset = place->scan.fault_offset;
-    if (sight->visible >= place->scan.next_sequence)
+    if (what != NULL && sight->visible >= place->scan.next_sequence)
         return segment_place_damaged(sight, place, offset, what);
-    if (sight->watermark.mapping != NULL)
-        return 0;
-    /* without marks only what stands behind can tell */
-    struct segment_scan scan = place->scan;
-    int result =
-        segment_scan_search(&scan, &place->file, scan.offset + SEGMENT_BLOCK_BYTES, &sight->error);
-    if (result < 0)
-        return result;
-    return result == SEGMENT_SCAN_OK ? segment_place_damaged(sight, place, offset, what) : 0;
+    return judge_without_mark(sight, place, &place->scan, what, offset);
 }

@@ -63,9 +63,9 @@ int segment_place_is_final(struct segment_sight *sight, struct segment_place *pl
 /* Whether `next`, behind its header, goes on where `scan` ends. */
 bool segment_place_continues(const struct segment_place *next, const struct segment_scan *scan);
 
-/* A fault was seen at the place and the next segment is not in use: a write under way, 0, or
- * damage. */
-int segment_place_judge_fault(struct segment_sight *sight, struct segment_place *place);
+/* There is no batch and no footer at the place, and the next segment is not in use: the end, as
+ * yet, or a write under way, 0; or damage. */
+int segment_place_judge_end(struct segment_sight *sight, struct segment_place *place);
 
 /* -EBADMSG with a sentence. */
 int segment_place_damaged(struct segment_sight *sight, const struct segment_place *place,

@@ -80,7 +80,7 @@ static int enter_behind(struct sluice_reader *reader, struct segment_place *at,
     if (result < 0)
         return result;
     if (result == 0)
-        return at->scan.fault != NULL ? segment_place_judge_fault(sight, at) : 0;
+        return segment_place_judge_end(sight, at);
     result = segment_place_refresh(sight, at);
     if (result == 0)
         result = take_batch(reader, at);
