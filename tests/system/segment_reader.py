@@ -549,21 +549,46 @@ def _rounded_up(count):
 # --- A journal ---------------------------------------------------------------------------------
 
 class Journal:
-    """Goes once through a journal, in order (section 6)."""
+    """Goes through a journal, in order (section 6)."""
 
     def __init__(self, directory, number, node_id, mark):
         self.path = pathlib.Path(directory) / f"journal-{number:04d}"
         self.number = number
         self.node_id = node_id
         self.mark = mark  # loaded before any segment is opened
-        self.durable = mark  # grows with each valid batch
+        self.returned = 0  # the last sequence
+        self._start()
+
+    def _start(self):
+        self.durable = self.mark  # grows with each valid batch
         self.watermark = 0  # of the batch before
         self.next_sequence = 1
         self.last_hash = bytes(32)
         self.withheld = collections.deque()  # records that nothing vouches for as yet
 
     def records(self):
-        """Yields the durable records; raises SegmentDamage where the first damage is."""
+        """Yields the durable records; raises SegmentDamage where the first damage is.
+
+        What contradicts what was read before may have come, or gone, in between, because an engine
+        died and started anew: it is damage when a second look finds it in the same place.
+        """
+        found_before = None
+        while True:
+            try:
+                for record in self._look():
+                    if record.sequence > self.returned:
+                        self.returned = record.sequence
+                        yield record
+                return
+            except SegmentDamage as damage:
+                found = (damage.path, damage.offset, self.next_sequence)
+                if found == found_before:
+                    raise
+                found_before = found
+            self._start()
+
+    def _look(self):
+        """Goes once through the journal."""
         number, goes_on = 1, True
         while goes_on:
             segment = self._open(number)
