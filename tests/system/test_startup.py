@@ -17,6 +17,7 @@ import harness
 from client import submission
 from ledger import Ledger, check_directory
 from load import PIPELINED, PLAIN, SPLIT, Load
+from segment_reader import crc32c
 
 SEGMENT = {"segment_bytes": 4 << 20}
 ALL_CORES = sorted(os.sched_getaffinity(0))
@@ -178,6 +179,10 @@ def test_the_smallest_pools_only_slow_things_down(fleet, tmp_path, seeded, limit
     check_directory(ledger, data)
 
 
+def files_in(data):
+    return {path: path.read_bytes() for path in data.rglob("*") if path.is_file()}
+
+
 def test_a_newer_format_is_refused_and_left_alone(fleet, tmp_path):
     data = tmp_path / "data"
     engine = fleet.start(data, SEGMENT)
@@ -186,11 +191,41 @@ def test_a_newer_format_is_refused_and_left_alone(fleet, tmp_path):
     assert engine.wait() == 0
     node = data / "node"
     node.write_text(node.read_text().replace("format 1.0", "format 2.0"))
-    before = {path: path.read_bytes() for path in data.rglob("*") if path.is_file()}
+    before = files_in(data)
     refused = harness.serve_to_exit(data, SEGMENT)
     assert refused.returncode == EX_DATAERR
     assert "format 2" in refused.stderr
-    assert {path: path.read_bytes() for path in data.rglob("*") if path.is_file()} == before
+    assert files_in(data) == before
+    for command in ("cat", "verify"):
+        assert b"format 2" in harness.run(command, data).stderr
+
+
+@pytest.mark.parametrize("sealed", [False, True], ids=["open", "sealed"])
+def test_a_segment_of_a_newer_format_is_refused_by_name_and_left_alone(
+        fleet, tmp_path, seeded, sealed):
+    data = tmp_path / "data"
+    settings = {"segment_bytes": 1 << 20}
+    engine = fleet.start(data, settings, cores=harness.ONE_CORE)
+    send(engine, 3000 if sealed else 50, seeded)
+    engine.terminate()
+    assert engine.wait() == 0
+    segment = data / "journal-0000" / f"0000000001.{'sealed' if sealed else 'open'}"
+    segment.chmod(0o644)
+    header = bytearray(segment.read_bytes()[:4096])
+    header[8:10] = (2).to_bytes(2, "little")  # version_major
+    header[4092:] = crc32c(header[:4092]).to_bytes(4, "little")
+    with open(segment, "r+b") as file:
+        file.write(header)
+    before = files_in(data)
+    refused = harness.serve_to_exit(data, settings)
+    assert refused.returncode == EX_DATAERR
+    assert refused.stdout == ""
+    assert f"{segment} at offset 8: segment format has another major version" in refused.stderr
+    assert files_in(data) == before
+    verified = harness.run("verify", data)
+    assert verified.returncode == 1
+    assert f"{segment}: offset 8: segment format has another major".encode() in verified.stdout
+    assert harness.run("cat", data).returncode != 0
 
 
 def test_damage_is_refused_named_and_left_alone(fleet, tmp_path, seeded):
