@@ -815,7 +815,7 @@ def _check_footer(segment, contents, footer, journal):
 # --- The directory -----------------------------------------------------------------------------
 
 NODE_LINES = re.compile(
-    rb"(sluice data directory format (\d+)\.\d+\nnode ([0-9a-f]{32})\n)crc32c ([0-9a-fA-F]{8})\n")
+    rb"(sluice data directory format (\d+)\.\d+\nnode ([0-9a-f]{32})\n)crc32c ([0-9a-f]{8})\n")
 
 
 def node_id_of(directory):
