@@ -14,7 +14,8 @@
 int segment_file_open(struct segment_file *file, int directory_fd, const char *name,
                       const char *path, bool writable, struct base_error *error)
 {
-    *file = (struct segment_file){.fd = -1, .direct = true};
+    *file =
+        (struct segment_file){.fd = -1, .direct = true, .read_bytes = SEGMENT_FILE_WINDOW_BYTES};
     snprintf(file->path, sizeof(file->path), "%s", path);
     int flags = O_CLOEXEC | (writable ? O_RDWR : O_RDONLY);
     file->fd = openat(directory_fd, name, flags | O_DIRECT);
@@ -103,7 +104,7 @@ int segment_file_read(struct segment_file *file, uint64_t offset, uint64_t bytes
         int result = grow_window(file, needed, error);
         if (result < 0)
             return result;
-        uint64_t wanted = needed > SEGMENT_FILE_WINDOW_BYTES ? needed : SEGMENT_FILE_WINDOW_BYTES;
+        uint64_t wanted = needed > file->read_bytes ? needed : file->read_bytes;
         result = fill_window(file, start, wanted, error);
         if (result < 0)
             return result;

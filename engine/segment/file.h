@@ -20,6 +20,7 @@ struct segment_file {
     uint64_t bytes; /* size when opened or last refreshed */
     uint8_t *window;
     uint64_t window_capacity;
+    uint64_t read_bytes; /* of one read, unless more is asked for; SEGMENT_FILE_WINDOW_BYTES */
     uint64_t window_offset;
     uint64_t window_bytes;
     char path[320]; /* for messages */

@@ -22,6 +22,9 @@
 /* Unused segments of one journal that recovery removes; an engine leaves two at most. */
 #define SURPLUS_MAX 16
 
+/* Of a sealed segment only header and footer are read, one block each most of the time. */
+#define SEALED_READ_BYTES SEGMENT_BLOCK_BYTES
+
 /* The last open segment in use, until it is known whether another one follows. */
 struct pending {
     bool present;
@@ -130,6 +133,7 @@ static int recover_sealed(struct context *context, uint64_t number, const char *
     if (result < 0)
         return result;
     uint8_t chain_start[SEGMENT_HASH_BYTES];
+    file.read_bytes = SEALED_READ_BYTES;
     result = segment_scan_begin(&scan, &file, &expected, context->error);
     memcpy(chain_start, scan.hash, sizeof(chain_start));
     if (result >= 0)
