@@ -130,6 +130,9 @@ def run_directory(tally, pool, seeded):
         if lost:
             tally.lose(lost, f"{path}: {why}")
         directory.fleet.close()
+    except SystemExit:  # told to stop
+        shutil.rmtree(path, ignore_errors=True)
+        raise
     finally:
         directory.close()
         tally.take(directory.loader)

@@ -113,16 +113,20 @@ class Runner:
         except Missing as missing:
             result, fault = None, str(missing)
         row = Row(suite, self.seed, result or {}, fault, time.monotonic() - started)
+        if fault and result is not None:
+            print(f"{suite.name}: see {self.log_path(suite)}", file=sys.stderr, flush=True)
         print(" · ".join(cell for cell in row.cells() if cell), flush=True)
         return row
+
+    def log_path(self, suite):
+        return self.build / f"soak-{re.sub('[^a-zA-Z0-9]+', '-', suite.name)}.log"
 
     def _run_program(self, suite):
         options = suite.small if self.small else suite.full
         command = [*program_of(suite, self.build), *options.split(), suite.seed_option,
                    str(self.seed)]
-        log_path = self.build / f"soak-{re.sub('[^a-zA-Z0-9]+', '-', suite.name)}.log"
         print(f"{suite.name}: {' '.join(command)}", file=sys.stderr, flush=True)
-        with open(log_path, "w", encoding="utf-8") as log:
+        with open(self.log_path(suite), "w", encoding="utf-8") as log:
             process = self._start(command)
             result = None
             for line in process.stdout:

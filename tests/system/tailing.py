@@ -171,22 +171,24 @@ class Loader:
 
     def see(self, count):
         """Waits until the running tail has shown `count` records in all; it is a fault if not."""
-        if self.tail is not None and not self.tail.wait_until(lambda: self.count >= count):
-            self.faults.append(
-                f"the tail has shown {self.count} of {count}: {self.tail.complaint()}")
+        if self.tail is None or self.tail.wait_until(lambda: self.count >= count):
+            return
+        self.faults.append(f"the tail has shown {self.count} of {count}")
+        if self.tail.ended:
+            self.stop()
 
     def compare(self, stored):
-        """(how many records were shown and are not there or were shown wrongly, why), once the
-        running tail has caught up with the places `stored`."""
+        """(how many records were shown and are not there, or 1 when it saw anything else wrong, why),
+        once the running tail has caught up with the places `stored`."""
         if not self.vanished(stored):
             self.see(len(stored))
         gone = self.vanished(stored)
         if gone:
             return len(gone), f"shown and not there: journal and sequence {gone[0]}"
         if self.tail is not None and self.tail.fault is not None:
-            return 1, str(self.tail.fault)
+            self.stop()
         faults, self.faults = self.faults, []
-        return len(faults), "; ".join(faults[:3])
+        return min(len(faults), 1), "; ".join(faults)
 
     def check(self, stored):
         """As an assertion."""
