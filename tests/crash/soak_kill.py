@@ -113,7 +113,7 @@ def check_sequences(stored):
     due = {}
     for journal, sequence, _sha256 in stored:
         if sequence != due.setdefault(journal, 1):
-            raise Reconciliation(f"journal {journal}: sequence {sequence} follows {due[journal] - 1}")
+            raise Reconciliation(f"journal {journal}: {sequence} follows {due[journal] - 1}")
         due[journal] += 1
 
 

@@ -210,7 +210,8 @@ def commit():
 
 def write_json(path, rows, seed, small, seconds):
     path.write_text(json.dumps({
-        "commit": commit(), "machine": machine(), "seed": seed, "size": "small" if small else "full",
+        "commit": commit(), "machine": machine(), "seed": seed,
+        "size": "small" if small else "full",
         "seconds": round(seconds), "well": all(not row.fault for row in rows),
         "suites": [{**row.result, "suite": row.suite.name, "promise": row.suite.promise,
                     "control": row.suite.must_lose, "fault": row.fault,
@@ -246,8 +247,8 @@ def main():
                time.monotonic() - started)
     print(f"\n{table(rows)}\n")
     tailed = sum(row.result.get("tailed", 0) for row in rows if not row.suite.must_lose)
-    print(f"P8: tails ran beside the suites with a figure under `tailed` and showed {tailed:,} records; "
-          "one that is not there afterwards is a loss.")
+    print(f"P8: tails ran beside the suites with a figure under `tailed` and showed {tailed:,} "
+          "records; one that is not there afterwards is a loss.")
     return 1 if any(row.fault for row in rows) else 0
 
 

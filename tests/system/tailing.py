@@ -1,5 +1,5 @@
-"""`sluice tail` as a process of its own, and the loader behind it, who may never see a record that is
-not there afterwards (promise P8).
+"""`sluice tail` as a process of its own, and the loader behind it, who may never see a record that
+is not there afterwards (promise P8).
 
 A thread takes what a tail prints as it comes, so that no tail ever waits for the rest of a rig. Of
 a line only the place and the SHA-256 are read, and those with a pattern: every member in front of
@@ -178,7 +178,7 @@ class Loader:
             self.stop()
 
     def compare(self, stored):
-        """(how many records were shown and are not there, or 1 when it saw anything else wrong, why),
+        """(how many records were shown and are not there, or 1 when anything else was wrong, why),
         once the running tail has caught up with the places `stored`."""
         if not self.vanished(stored):
             self.see(len(stored))
