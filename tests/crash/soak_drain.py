@@ -22,11 +22,13 @@ import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "system"))
 
-import forms  # noqa: E402  (the path comes first)
+import block_stack  # noqa: E402  (the path comes first)
+import forms  # noqa: E402
 import harness  # noqa: E402
 import reconcile  # noqa: E402
 from ledger import Ledger  # noqa: E402
 from load import CHUNKED, PIPELINED, PLAIN, SPLIT, Load, Trigger  # noqa: E402
+from tailing import Loader, places_of  # noqa: E402
 
 CYCLES_PER_DIRECTORY = 25
 FORMS_PER_CYCLE = 2500
@@ -108,6 +110,7 @@ class Directory:
         self.path, self.seeded = path, seeded
         self.data = path / "data"
         self.fleet = harness.Fleet(path)
+        self.loader = Loader()  # one tail through all its engines (promise P8)
         self.settings = {"segment_bytes": seeded.choice(SEGMENT_BYTES)}
         pool = forms.synthetic(cycles * FORMS_PER_CYCLE, seed=seeded.getrandbits(32))
         self.ledger = Ledger(pool)
@@ -119,6 +122,7 @@ class Directory:
         """One engine's life under load. Returns the seconds that it drained."""
         seeded = self.seeded
         engine = self.fleet.start(self.data, self.settings)
+        self.loader.start(self.data)
         drain = Drain(engine)
         transport, connections = seeded.choice(TRANSPORTS), seeded.randint(*CONNECTIONS)
         load = DrainLoad(engine.address, self.ledger, seeded, transport, connections)
@@ -171,6 +175,7 @@ class Directory:
         if len(records) != len(self.stored):
             raise Violation(f"{len(records)} records, {len(self.stored)} were there before")
         reconcile.check_rest(self.ledger, self.data, records)
+        self.loader.check(places_of(records))
         self.fleet.close()
 
 
@@ -196,6 +201,8 @@ def soak(cycles, seed, tally):
         except AssertionError as fault:
             tally.lose(1, f"{path}: {fault}")
         finally:
+            directory.loader.stop()
+            tally.take(directory.loader)
             for engine in directory.fleet.engines:
                 engine.destroy()
         if not tally.losses:
@@ -209,6 +216,7 @@ def main():
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(1 << 32))
     options = parser.parse_args()
     print(f"seed {options.seed}", flush=True)
+    block_stack.end_tidily()
     harness.open_files_at_least(0)
     tally = DrainTally("drain", "P13", options.seed)
     tally.progress_every = 50
