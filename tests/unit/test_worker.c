@@ -257,6 +257,20 @@ Test(worker, refuses_what_was_being_written_when_the_journal_failed_and_all_behi
     cr_assert_eq(load_relaxed(&state.journals_failed), 1);
 }
 
+Test(worker, takes_nothing_more_when_a_segment_of_its_journal_could_not_be_sealed)
+{
+    supply_segment();
+    push(request());
+    worker_run(&worker);
+    store_release(&handoff.failure, EIO); /* by the control thread */
+    worker.stopping = false;
+    push(request());
+    worker_run(&worker);
+    cr_assert_eq(answered, 2);
+    cr_assert_eq(receipts, 1);
+    cr_assert_eq(last_problem, BASE_PROBLEM_JOURNAL_FAILED);
+}
+
 Test(worker, takes_from_a_sibling_that_has_much_to_do)
 {
     config.steal_depth_min = 2;
