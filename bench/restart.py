@@ -4,7 +4,7 @@ usage: restart.py --sluice BINARY --fill BINARY [--directory DIR] [--journals N]
                   [--sealed-mib N] [--open-mib N] [--json] [--tiny]
 
 `restart_fill` writes the directory with the engine's own journal code: sealed segments of 64 MiB and an open
-segment, four fifths of it filled, per journal. Then the engine is started again and again; between two starts it takes
+segment, four fifths of it filled, and a prepared one per journal. Then the engine is started again and again; between two starts it takes
 a few submissions and is stopped by SIGTERM or SIGKILL. Before a start the page cache is dropped (cold; needs root) or left as it
 is (warm). The four ways take turns, another one first in each round.
 

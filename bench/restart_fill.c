@@ -1,5 +1,6 @@
 /* restart_fill: a data directory with as many sealed segments as wanted and an open one filled to a
- * given size, written by the engine's own journal code without its threads, for restart.py.
+ * given size, and a prepared one, written by the engine's own journal code without its threads, for
+ * restart.py.
  *
  * usage: restart_fill DIR JOURNALS SEALED_MIB SEGMENT_MIB OPEN_MIB OPEN_SEGMENT_MIB
  *
@@ -96,7 +97,7 @@ static void make_file(struct fill *fill, uint64_t bytes)
         (struct segment_prepared){fd, fill->next_segment_number, bytes};
 }
 
-/* The last one is what an engine makes: zeros, written out. */
+/* What an engine makes: zeros, written out. */
 static void prepare_last(struct fill *fill)
 {
     struct segment_preparation preparation;
@@ -224,6 +225,7 @@ static void fill_journal(struct fill *fill)
     segment_recovery_fini(&fill->recovery);
     write_records(fill);
     seal(fill);
+    prepare_last(fill); /* the one behind it, as an engine leaves it */
     printf("journal %" PRIu32 ": %" PRIu64 " records, %" PRIu64 " sealed bytes, %" PRIu64 " open\n",
            fill->number, fill->journal.durable, fill->sealed_bytes, fill->journal.write_offset);
     free(memory);
