@@ -365,6 +365,27 @@ void ingress_connection_abort(struct ingress *ingress, struct ingress_connection
     ingress_connection_settle_later(ingress, connection);
 }
 
+void ingress_connection_end_input(struct ingress *ingress, struct ingress_connection *connection)
+{
+    if (connection->filling != NULL)
+        ingress_intake_refuse(ingress, connection, BASE_PROBLEM_DRAINING,
+                              "the engine stops and the body had not arrived; nothing was stored");
+    connection->stop_input = true;
+    ingress_connection_settle_later(ingress, connection);
+}
+
+bool ingress_connection_is_lent(const struct ingress_connection *connection)
+{
+    return connection->pipeline_head != NULL &&
+           connection->pipeline_head->state == INGRESS_REQUEST_LENT;
+}
+
+bool ingress_connection_is_answering(const struct ingress_connection *connection)
+{
+    return connection->sending || head_is_done(connection) ||
+           connection->last_words != BASE_PROBLEM_NONE;
+}
+
 static void close_descriptor(struct ingress *ingress, struct ingress_connection *connection)
 {
     if (connection->operations > 0) {

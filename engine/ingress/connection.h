@@ -94,6 +94,15 @@ void ingress_connection_expired(struct ingress *ingress, struct ingress_connecti
 /* Nothing more is sent or received; in-flight requests are awaited, then the slot is freed. */
 void ingress_connection_abort(struct ingress *ingress, struct ingress_connection *connection);
 
+/* Nothing more is taken in; a request that is half received is refused, the others are answered. */
+void ingress_connection_end_input(struct ingress *ingress, struct ingress_connection *connection);
+
+/* True when the request whose turn it is, is with a worker. */
+bool ingress_connection_is_lent(const struct ingress_connection *connection);
+
+/* True when an answer is known or on its way. */
+bool ingress_connection_is_answering(const struct ingress_connection *connection);
+
 /* True when no request is being received or answered. */
 bool ingress_connection_is_idle(const struct ingress_connection *connection);
 

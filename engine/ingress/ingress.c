@@ -352,22 +352,26 @@ static void expire_deadlines(struct ingress *ingress)
                                                   offsetof(struct ingress_connection, deadline)));
 }
 
-/* What has not been received completely by now is given up; what was received is still answered. */
+/* What has not been received completely by now is given up; what was received is still answered.
+ * Clients that do not read their answers get a last delay, again and again only as long as a worker
+ * has requests of theirs. */
 static void expire_drain(struct ingress *ingress)
 {
     if (ingress->now_ns < ingress->drain_until_ns)
         return;
-    ingress->drain_until_ns = UINT64_MAX;
+    bool is_first = !ingress->drain_expired;
+    ingress->drain_expired = true;
+    ingress->drain_until_ns =
+        ingress->now_ns + ingress->config->linger_deadline_ms * NANOSECONDS_PER_MILLISECOND;
     for (uint32_t i = 0; i < ingress->connection_count; i++) {
         struct ingress_connection *connection = &ingress->connections[i];
         if (!connection->in_use)
             continue;
-        bool lent = connection->pipeline_head != NULL &&
-                    connection->pipeline_head->state == INGRESS_REQUEST_LENT;
-        if (!lent)
-            ingress_connection_abort(ingress, connection);
+        if (ingress_connection_is_lent(connection) ||
+            (is_first && ingress_connection_is_answering(connection)))
+            ingress_connection_end_input(ingress, connection);
         else
-            connection->stop_input = true;
+            ingress_connection_abort(ingress, connection);
     }
 }
 

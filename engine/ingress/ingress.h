@@ -59,6 +59,7 @@ struct ingress {
     uint64_t accept_retry_ns; /* descriptors ran out: not before then; 0: at once */
     bool draining, drained, stopping;
     uint64_t drain_until_ns; /* then half-received requests are given up */
+    bool drain_expired;      /* that was done */
     bool *has_work;          /* per worker: got a request in this round */
 };
 

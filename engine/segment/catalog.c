@@ -197,6 +197,20 @@ static int probe_direct(struct segment_catalog *catalog, struct base_error *erro
     return 0;
 }
 
+/* The name of the data directory itself, in the directory above. Who may not open that one has the
+ * whole filesystem flushed instead; it happens once in the life of a data directory. */
+static int flush_own_name(struct segment_catalog *catalog, struct base_error *error)
+{
+    int parent_fd = openat(catalog->directory_fd, "..", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    int result = parent_fd >= 0 ? fsync(parent_fd) : syncfs(catalog->directory_fd);
+    int failure = -errno;
+    if (parent_fd >= 0)
+        close(parent_fd);
+    return result == 0 ? 0
+                       : base_error_os(error, failure, "cannot flush the directory above %s",
+                                       catalog->path);
+}
+
 static int find_or_make_node(struct segment_catalog *catalog, struct base_error *error)
 {
     int result = read_node(catalog, error);
@@ -212,7 +226,8 @@ static int find_or_make_node(struct segment_catalog *catalog, struct base_error 
         return base_error_set(error, -EBADMSG,
                               "%s holds journals but no node file: restore %s/node from a backup",
                               catalog->path, catalog->path);
-    return write_node(catalog, error);
+    result = flush_own_name(catalog, error);
+    return result < 0 ? result : write_node(catalog, error);
 }
 
 int segment_catalog_open(struct segment_catalog *catalog, const char *path,

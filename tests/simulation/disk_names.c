@@ -129,7 +129,8 @@ int disk_find(uint32_t directory, const char *path)
 {
     uint32_t parent;
     char name[DISK_NAME_BYTES];
-    if (strcmp(path, ".") == 0)
+    /* what is above the data directory is not simulated: its name is always there */
+    if (strcmp(path, ".") == 0 || strcmp(path, "..") == 0)
         return (int)directory;
     if (find_parent(directory, path, &parent, name) < 0)
         return -ENOENT;

@@ -2,6 +2,8 @@
 
 import contextlib
 import os
+import select
+import socket
 import time
 
 import pytest
@@ -34,10 +36,13 @@ def test_sigterm_under_load_loses_nothing_and_a_restart_continues(
     assert len(by_journal(records)) <= len(os.sched_getaffinity(0))
 
 
-def test_requests_received_before_sigterm_are_all_stored_and_answered(fleet, tmp_path):
-    """Far more than one batch: when the barrier is answered, most of them wait for the worker."""
+@pytest.mark.parametrize("deadline_ms", [3000, 10, 10, 10])
+def test_requests_received_before_sigterm_are_all_stored_and_answered(
+        fleet, tmp_path, deadline_ms):
+    """Far more than one batch: when the barrier is answered, most of them wait for the worker. A deadline
+    that passes meanwhile ends what is half received, and nothing else."""
     data = tmp_path / "data"
-    engine = fleet.start(data, SEGMENT, cores=harness.ONE_CORE)
+    engine = fleet.start(data, {**SEGMENT, "drain_deadline_ms": deadline_ms}, cores=harness.ONE_CORE)
     per_connection = 20  # small ones, so that they arrive in one piece
     ledger = Ledger(submission(submissionId=f"received-{n}") for n in range(4000))
     starts = range(0, len(ledger.forms), per_connection)
@@ -55,6 +60,22 @@ def test_requests_received_before_sigterm_are_all_stored_and_answered(fleet, tmp
             assert connection.rest() == b""
     assert engine.wait(harness.STOP_S) == 0
     check_directory(ledger, data)
+
+
+def test_a_client_that_does_not_read_does_not_hold_up_a_drain_for_ever(fleet, tmp_path):
+    """It gets the linger deadline beyond the drain's, and is then closed."""
+    settings = {**SEGMENT, "drain_deadline_ms": harness.scaled_ms(300),
+                "linger_deadline_ms": harness.scaled_ms(300), "send_deadline_ms": 3600000}
+    engine = fleet.start(tmp_path / "data", settings, cores=harness.ONE_CORE)
+    with Connection(engine.address, receive_buffer_bytes=4096) as deaf:
+        deaf.socket.setblocking(False)
+        writable = True
+        while writable:  # until neither side takes another byte
+            with contextlib.suppress(BlockingIOError):
+                deaf.socket.send(request("GET", "/livez") * 1000)
+            writable = select.select([], [deaf.socket], [], 0.3 * harness.TIME_FACTOR)[1]
+        engine.terminate()
+        assert engine.wait(harness.STOP_S) == 0
 
 
 def wait_until_refused(address):

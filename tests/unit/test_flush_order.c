@@ -134,6 +134,17 @@ static void tear_down(void)
 
 TestSuite(flush_order, .init = set_up, .fini = tear_down);
 
+Test(flush_order, the_name_of_a_new_data_directory_is_flushed_before_it_has_an_identity)
+{
+    char path[TEST_PATH_BYTES + 8], wanted[LINE_BYTES];
+    struct segment_catalog catalog;
+    snprintf(path, sizeof(path), "%s/inner", directory);
+    snprintf(wanted, sizeof(wanted), "flush %s", strrchr(directory, '/') + 1);
+    cr_assert_eq(segment_catalog_open(&catalog, path, &rig.error), 0);
+    segment_catalog_close(&catalog);
+    EXPECT_IN_ORDER(wanted, "name node", "flush inner");
+}
+
 Test(flush_order, the_name_of_a_new_journals_directory_is_flushed)
 {
     char wanted[LINE_BYTES];
