@@ -100,6 +100,26 @@ static int find_file(struct segment_sight *sight, uint64_t number, struct segmen
     return result < 0 ? result : 1;
 }
 
+/* Whether a segment without a valid header may be one that is not in use yet, as far as the file
+ * can tell. Where there is a watermark file, an engine may just be taking it into use: then only
+ * the mark can tell. */
+static int check_unused(struct segment_sight *sight, struct segment_place *place, const char *what)
+{
+    uint64_t first;
+    if (place->file.bytes < SEGMENT_BLOCK_BYTES) /* it has its size before it has its name */
+        return segment_place_damaged(sight, place, place->file.bytes, what);
+    if (sight->watermark.mapping != NULL)
+        return 0;
+    int result =
+        segment_file_find_data(&place->file, SEGMENT_BLOCK_BYTES, &first, NULL, &sight->error);
+    if (result < 0 || first == place->file.bytes)
+        return result < 0 ? result : 0;
+    result = segment_sight_fetch_mark(sight); /* made since? then look again later */
+    if (result < 0 || sight->watermark.mapping != NULL)
+        return result;
+    return segment_place_damaged(sight, place, 0, what);
+}
+
 int segment_place_open(struct segment_sight *sight, uint64_t number, uint64_t before,
                        struct segment_place *place_out)
 {
@@ -112,12 +132,13 @@ int segment_place_open(struct segment_sight *sight, uint64_t number, uint64_t be
         return 1;
     bool may_be_under_way = !place_out->is_sealed && sight->visible < before;
     if (result == SEGMENT_SCAN_ZERO)
-        result = place_out->is_sealed
-                     ? segment_place_damaged(sight, place_out, 0, "sealed segment has no header")
-                     : 0;
+        result =
+            place_out->is_sealed
+                ? segment_place_damaged(sight, place_out, 0, "sealed segment has no header")
+                : check_unused(sight, place_out, "segment holds data, but its header is not valid");
     else if (result == SEGMENT_SCAN_FAULT)
         result = scan->fault_offset == 0 && may_be_under_way
-                     ? 0
+                     ? check_unused(sight, place_out, scan->fault)
                      : segment_place_damaged(sight, place_out, scan->fault_offset, scan->fault);
     segment_place_close(place_out);
     return result;
@@ -184,7 +205,7 @@ static int goes_on_behind(struct segment_sight *sight, const struct segment_scan
 }
 
 /* What is wrong where `scan` ends without a batch, as far as the file itself can tell: NULL when
- * this may be the end. */
+ * this may be the end. `what` and `offset` come with the fault there, if it was not zeros. */
 static int look_behind(struct segment_sight *sight, struct segment_place *place,
                        const struct segment_scan *scan, const char **what, uint64_t *offset)
 {
@@ -194,8 +215,10 @@ static int look_behind(struct segment_sight *sight, struct segment_place *place,
         *offset = place->file.bytes;
         return 0;
     }
-    if (*what == NULL)
-        return 0;
+    if (*what == NULL) {
+        *what = "zeros, and something valid behind them";
+        *offset = scan->offset;
+    }
     int result = segment_scan_search(&search, &place->file, scan->offset + SEGMENT_BLOCK_BYTES,
                                      &sight->error);
     if (result != SEGMENT_SCAN_OK)
