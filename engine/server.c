@@ -232,6 +232,9 @@ static void reserve_tables(struct server *server)
     server->workers = zeroed(cores, sizeof(*server->workers));
     server->threads = zeroed(2 * (size_t)cores + 1, sizeof(*server->threads));
     server->listeners = zeroed(cores + 1, sizeof(*server->listeners));
+    server->state.reload_readers = zeroed(2 * (size_t)cores + 1, sizeof(struct reload_reader));
+    reload_init(&server->state.reload, server->state.reload_readers,
+                2 * cores + (server->options->has_admin ? 1 : 0));
     server->state.doorbells = zeroed(cores, sizeof(*server->state.doorbells));
     server->state.ingress_ring_fds = zeroed(cores, sizeof(*server->state.ingress_ring_fds));
     server->housekeeping.journals = zeroed(cores, sizeof(*server->housekeeping.journals));
@@ -406,12 +409,11 @@ static void tell_ingresses(struct server *server, unsigned first, unsigned behin
         tell(server, server->ingresses[i].ring.ring_fd, what);
 }
 
-static void stop_threads(struct server *server)
+static void tell_all(struct server *server, enum uring_control what)
 {
-    unsigned cores = server->topology.count;
-    tell_ingresses(server, 0, server->ingress_count, URING_CONTROL_STOP);
-    for (unsigned i = 0; i < cores; i++)
-        tell(server, server->workers[i].ring.ring_fd, URING_CONTROL_STOP);
+    tell_ingresses(server, 0, server->ingress_count, what);
+    for (unsigned i = 0; i < server->topology.count; i++)
+        tell(server, server->workers[i].ring.ring_fd, what);
 }
 
 static void join_threads(struct server *server)
@@ -432,12 +434,19 @@ static void begin_drain(struct server *server)
     tell_ingresses(server, 0, server->topology.count, URING_CONTROL_DRAIN);
 }
 
+/* Threads that sleep pass a quiescent point when they wake. */
+static void wake_readers(struct server *server)
+{
+    tell_all(server, URING_CONTROL_PASS);
+}
+
 static void take_signals(struct server *server)
 {
     struct signalfd_siginfo signal_info;
     while (read(server->signal_fd, &signal_info, sizeof(signal_info)) == sizeof(signal_info)) {
         if (signal_info.ssi_signo == SIGHUP) {
-            base_log(BASE_LOG_INFO, "reload", "message=\"there is nothing to reload yet\"");
+            if (reload_begin(&server->state.reload))
+                wake_readers(server);
         } else if (load_relaxed(&server->state.service) == STATE_DRAINING) {
             base_log(BASE_LOG_WARNING, "second-signal",
                      "message=\"not waiting; what was acknowledged is durable\"");
@@ -464,6 +473,8 @@ static void control(struct server *server)
         ssize_t got = read(server->state.control_fd, &calls, sizeof(calls));
         (void)got; /* empty is fine: non-blocking */
         take_signals(server);
+        if (reload_step(&server->state.reload))
+            wake_readers(server);
     }
 }
 
@@ -507,6 +518,7 @@ static void close_all(struct server *server)
     }
     if (server->has_control_ring)
         io_uring_queue_exit(&server->control_ring);
+    reload_fini(&server->state.reload);
     budget_fini(&server->budget);
     segment_watermark_close(&server->watermark);
     segment_catalog_close(&server->catalog);
@@ -517,6 +529,7 @@ static void close_all(struct server *server)
                       server->threads,
                       server->listeners,
                       server->state.doorbells,
+                      server->state.reload_readers,
                       server->state.ingress_ring_fds,
                       server->housekeeping.journals};
     for (size_t i = 0; i < sizeof(tables) / sizeof(tables[0]); i++)
@@ -548,7 +561,7 @@ int server_run(struct server_options *options, void (*ready)(const struct server
         }
         ready(options);
         control(&server);
-        stop_threads(&server);
+        tell_all(&server, URING_CONTROL_STOP);
     }
     join_threads(&server);
     bool failed = load_relaxed(&server.state.journals_failed) > 0;

@@ -2,6 +2,12 @@
 
 #include <unistd.h>
 
+void state_pass(struct state *state, unsigned reader)
+{
+    if (reload_quiesce(&state->reload, &state->reload_readers[reader]))
+        state_call_control(state);
+}
+
 void state_call_control(struct state *state)
 {
     uint64_t one = 1;

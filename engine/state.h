@@ -12,6 +12,7 @@
 #include "config.h"
 #include "queue/doorbell.h"
 #include "queue/mpmc.h"
+#include "reload.h"
 
 #include <stdint.h>
 
@@ -28,7 +29,26 @@ struct state {
     _Atomic uint32_t journals_failed;   /* workers, each adds 1 once */
     _Atomic uint32_t journals_full;     /* control thread: journals that want room and get none */
     _Atomic uint32_t ingresses_drained; /* ingress threads, each adds 1 once */
+
+    struct reload reload; /* the control thread's; readers pass through state_pass */
+    struct reload_reader *reload_readers; /* as state_reader_of_* numbers them */
 };
+
+/* Numbers of the readers of reloadable objects: workers, ingresses, the admin listener's ingress
+ * (whose index is core_count) last. */
+static inline unsigned state_reader_of_worker(unsigned index)
+{
+    return index;
+}
+
+static inline unsigned state_reader_of_ingress(const struct state *state, unsigned index)
+{
+    return state->core_count + index;
+}
+
+/* By each thread of the data plane at the top of its round: it holds no pointer to a reloadable
+ * object. */
+void state_pass(struct state *state, unsigned reader);
 
 /* Wakes the control thread. Any thread; rare events only, it is a system call. */
 void state_call_control(struct state *state);

@@ -479,6 +479,7 @@ void worker_run(struct worker *worker)
     CHECK_OBJECT(worker, WORKER_MAGIC);
     struct queue_mpmc *queue = &worker->state->queues[worker->index];
     for (;;) {
+        state_pass(worker->state, state_reader_of_worker(worker->index));
         take_completions(worker);
         look_at_handoff(worker);
         bool any = take_run(worker, queue);

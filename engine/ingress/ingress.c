@@ -414,6 +414,7 @@ void ingress_run(struct ingress *ingress)
     CHECK_OBJECT(ingress, INGRESS_MAGIC);
     refresh_clock(ingress);
     while (!ingress->stopping) {
+        state_pass(ingress->state, state_reader_of_ingress(ingress->state, ingress->index));
         if (!ingress->accepting && !ingress->draining &&
             ingress->now_ns >= ingress->accept_retry_ns)
             arm_accept(ingress);

@@ -32,7 +32,11 @@ enum uring_what {
     URING_CHAIN_FAILED = 13, /* on the sender: a chain was not delivered; argument: the pointer */
 };
 
-enum uring_control { URING_CONTROL_DRAIN = 1, URING_CONTROL_STOP = 2 };
+enum uring_control {
+    URING_CONTROL_DRAIN = 1,
+    URING_CONTROL_STOP = 2,
+    URING_CONTROL_PASS = 3, /* something was reloaded: being awake is all that is wanted */
+};
 
 #define URING_ARGUMENT_BITS 56
 
