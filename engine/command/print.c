@@ -94,6 +94,8 @@ static void format_record(struct base_text *text, const struct sluice_record *re
     base_text_hex(text, record->sha256, sizeof(record->sha256));
     base_text_string(text, "\"");
     findings(text, record);
+    if (record->credential.data != NULL)
+        member(text, "credential", record->credential);
     base_text_string(text, ",\"kind\":\"");
     base_text_string(text, kinds[record->kind]);
     base_text_string(text, "\",\"body\":");

@@ -27,6 +27,8 @@ static const struct field_place places[] = {
     {SEGMENT_FIELD_TIMEZONE, RECORD_LABEL_BYTES_MAX, offsetof(struct record_envelope, timezone)},
     {SEGMENT_FIELD_AMENDS, RECORD_ID_BYTES_MAX, offsetof(struct record_envelope, amends)},
     {SEGMENT_FIELD_REASON, RECORD_REASON_BYTES_MAX, offsetof(struct record_envelope, reason)},
+    {SEGMENT_FIELD_CREDENTIAL, RECORD_CREDENTIAL_BYTES_MAX,
+     offsetof(struct record_envelope, credential)},
 };
 
 #define PLACE_COUNT (sizeof(places) / sizeof(places[0]))

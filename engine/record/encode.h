@@ -12,8 +12,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define RECORD_FINDING_BYTES_MAX 192 /* code, 0x00 and details of one finding */
-#define RECORD_FINDING_COUNT_MAX 16
+#define RECORD_FINDING_BYTES_MAX    192 /* code, 0x00 and details of one finding */
+#define RECORD_FINDING_COUNT_MAX    16
+#define RECORD_CREDENTIAL_BYTES_MAX 128 /* a credential's name */
 
 /* What goes into a record; the order of `texts` is that of the tags in segment/format.h. */
 struct record_envelope {
@@ -26,7 +27,7 @@ struct record_envelope {
     uint8_t trace_id[16];
     uint8_t body_sha256[SEGMENT_HASH_BYTES];
     struct record_text submission_id, study_id, center_id, patient_id, instrument, form_version,
-        visit, timezone, amends, reason; /* .data NULL: absent */
+        visit, timezone, amends, reason, credential; /* .data NULL: absent */
     struct record_text findings[RECORD_FINDING_COUNT_MAX];
     uint32_t finding_count;
     const char *body;

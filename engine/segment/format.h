@@ -137,6 +137,7 @@ enum segment_field {
     SEGMENT_FIELD_TIMEZONE = 8,
     SEGMENT_FIELD_AMENDS = 9,
     SEGMENT_FIELD_REASON = 10,
+    SEGMENT_FIELD_CREDENTIAL = 11, /* name of the credential that wrote it */
     SEGMENT_FIELD_FINDING = 12, /* may repeat: the finding's code, then, behind a 0x00, details */
 };
 #define SEGMENT_FIELD_TAG_LAST 12

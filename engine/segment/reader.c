@@ -243,6 +243,7 @@ static void export_record(const struct record_envelope *envelope, uint32_t journ
         .timezone = to_public(envelope->timezone),
         .amends = to_public(envelope->amends),
         .reason = to_public(envelope->reason),
+        .credential = to_public(envelope->credential),
         .finding_count = envelope->finding_count,
         .body = {envelope->body, envelope->body_bytes},
     };

@@ -50,6 +50,7 @@ struct sluice_record {
     uint8_t sha256[32]; /* of the body */
     struct sluice_text submission_id, study_id, center_id, patient_id, instrument, form_version,
         visit, timezone, amends, reason;
+    struct sluice_text credential; /* name of the one that wrote it; absent: none was asked for */
     struct sluice_text findings[SLUICE_FINDINGS_MAX]; /* code, then, behind a NUL byte, details */
     size_t finding_count;
     struct sluice_text body; /* exactly as received */

@@ -60,6 +60,7 @@ TEXTS = {  # tag: (attribute of Record, bytes at most)
     8: ("time_zone", 128),
     9: ("amends", 128),
     10: ("reason", 2048),
+    11: ("credential", 128),
 }
 FINDING_BYTES_MAX = 192
 LOST_FINDING = "lost-to-damage"
@@ -223,6 +224,7 @@ class Record:
     time_zone: str | None = None
     amends: str | None = None
     reason: str | None = None
+    credential: str | None = None
 
     def as_json(self):
         return {
@@ -238,6 +240,7 @@ class Record:
             "traceId": self.trace_id.hex(),
             "sha256": self.body_sha256.hex(),
             "kind": self.kind,
+            "credential": self.credential,
             "findings": self.findings,
             "bodySha": hashlib.sha256(self.body).hexdigest(),
             "body": base64.b64encode(self.body).decode(),
