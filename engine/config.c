@@ -3,6 +3,7 @@
  * schema is made from the same list as the struct. */
 #include "config.h"
 
+#include "base/check.h"
 #include "record/encode.h"
 #include "record/submission.h"
 #include "segment/format.h"
@@ -11,6 +12,7 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -22,7 +24,14 @@ static const struct config_key keys[] = {
 #undef CONFIG_KEY
 };
 
-#define KEY_COUNT (sizeof(keys) / sizeof(keys[0]))
+static const struct config_text_key text_keys[] = {
+#define CONFIG_TEXT_KEY(key, reason) {#key, offsetof(struct config, key), reason},
+    SLUICE_CONFIG_TEXT_EACH(CONFIG_TEXT_KEY)
+#undef CONFIG_TEXT_KEY
+};
+
+#define TEXT_KEY_COUNT (sizeof(text_keys) / sizeof(text_keys[0]))
+#define KEY_COUNT      (sizeof(keys) / sizeof(keys[0]))
 
 const struct config_key *config_keys(size_t *count_out)
 {
@@ -40,8 +49,20 @@ uint64_t config_get(const struct config *config, const struct config_key *key)
     return *(const uint64_t *)(const void *)((const char *)config + key->offset);
 }
 
+const struct config_text_key *config_text_keys(size_t *count_out)
+{
+    *count_out = TEXT_KEY_COUNT;
+    return text_keys;
+}
+
+const char *config_get_text(const struct config *config, const struct config_text_key *key)
+{
+    return (const char *)config + key->offset;
+}
+
 void config_init(struct config *config)
 {
+    *config = (struct config){.connections_max = 0}; /* every text is empty */
     for (size_t i = 0; i < KEY_COUNT; i++)
         *field_of(config, &keys[i]) = keys[i].standard;
 }
@@ -64,20 +85,49 @@ static int set_value(struct config *config, const struct config_key *key, const 
     return 0;
 }
 
+static int set_text(struct config *config, const struct config_text_key *key, const char *text,
+                    const char *where, struct base_error *error)
+{
+    size_t bytes = strlen(text) + 1;
+    if (bytes > CONFIG_TEXT_BYTES)
+        return base_error_set(error, -ERANGE, "%s: %s has %zu bytes, the limit is %d", where,
+                              key->name, bytes - 1, CONFIG_TEXT_BYTES - 1);
+    memcpy((char *)config + key->offset, text, bytes);
+    return 0;
+}
+
+int config_set_text(struct config *config, const char *name, const char *text,
+                    struct base_error *error)
+{
+    for (size_t i = 0; i < TEXT_KEY_COUNT; i++) {
+        if (strcmp(text_keys[i].name, name) != 0)
+            continue;
+        char where[32];
+        snprintf(where, sizeof(where), "--%s", name);
+        return set_text(config, &text_keys[i], text, where, error);
+    }
+    CHECK_NEVER("a text that no configuration has");
+}
+
+static bool names(const char *assignment, const char *equals, const char *name)
+{
+    return strlen(name) == (size_t)(equals - assignment) &&
+           memcmp(name, assignment, strlen(name)) == 0;
+}
+
 int config_set(struct config *config, const char *assignment, struct base_error *error)
 {
     const char *equals = strchr(assignment, '=');
     if (equals == NULL)
         return base_error_set(error, -EINVAL, "--set %s: write --set key=value", assignment);
-    for (size_t i = 0; i < KEY_COUNT; i++) {
-        size_t name_bytes = strlen(keys[i].name);
-        if (name_bytes != (size_t)(equals - assignment) ||
-            memcmp(keys[i].name, assignment, name_bytes) != 0)
-            continue;
-        char where[160];
-        snprintf(where, sizeof(where), "--set %s", assignment);
-        return set_value(config, &keys[i], equals + 1, where, error);
-    }
+    char where[160];
+    snprintf(where, sizeof(where), "--set %s", assignment);
+    for (size_t i = 0; i < KEY_COUNT; i++)
+        if (names(assignment, equals, keys[i].name))
+            return set_value(config, &keys[i], equals + 1, where, error);
+    for (size_t i = 0; i < TEXT_KEY_COUNT; i++)
+        if (names(assignment, equals, text_keys[i].name))
+            return set_text(config, &text_keys[i], equals + 1, where, error);
     return base_error_set(error, -EINVAL, "--set %s: no such key; `sluice config` lists them",
                           assignment);
 }
@@ -86,6 +136,9 @@ struct file_values {
 #define CONFIG_POINTER(key, standard, minimum, maximum, reason) uint64_t *key;
     SLUICE_CONFIG_EACH(CONFIG_POINTER)
 #undef CONFIG_POINTER
+#define CONFIG_TEXT_POINTER(key, reason) char *key;
+    SLUICE_CONFIG_TEXT_EACH(CONFIG_TEXT_POINTER)
+#undef CONFIG_TEXT_POINTER
 };
 
 static const cyaml_schema_field_t file_fields[] = {
@@ -94,7 +147,12 @@ static const cyaml_schema_field_t file_fields[] = {
                            key, 0, CYAML_UNLIMITED),
     SLUICE_CONFIG_EACH(CONFIG_SCHEMA)
 #undef CONFIG_SCHEMA
-        CYAML_FIELD_END,
+#define CONFIG_TEXT_SCHEMA(key, reason)                                                            \
+    CYAML_FIELD_STRING_PTR(#key, CYAML_FLAG_POINTER | CYAML_FLAG_OPTIONAL, struct file_values,     \
+                           key, 0, CYAML_UNLIMITED),
+        SLUICE_CONFIG_TEXT_EACH(CONFIG_TEXT_SCHEMA)
+#undef CONFIG_TEXT_SCHEMA
+            CYAML_FIELD_END,
 };
 
 static const cyaml_schema_value_t file_schema = {
@@ -156,12 +214,15 @@ int config_load(struct config *config, const char *path, struct base_error *erro
                               cyaml_strerror(failure), explanation.text);
     int result = 0;
     char **texts = (char **)(void *)values;
-    for (size_t i = 0; i < KEY_COUNT && result == 0 && values != NULL; i++) {
+    for (size_t i = 0; i < KEY_COUNT + TEXT_KEY_COUNT && result == 0 && values != NULL; i++) {
         char where[512];
+        bool is_text = i >= KEY_COUNT; /* they stand behind the numbers */
+        const char *name = is_text ? text_keys[i - KEY_COUNT].name : keys[i].name;
         if (texts[i] == NULL)
             continue;
-        snprintf(where, sizeof(where), "%s, line: %u", path, line_of(path, keys[i].name));
-        result = set_value(config, &keys[i], texts[i], where, error);
+        snprintf(where, sizeof(where), "%s, line: %u", path, line_of(path, name));
+        result = is_text ? set_text(config, &text_keys[i - KEY_COUNT], texts[i], where, error)
+                         : set_value(config, &keys[i], texts[i], where, error);
     }
     cyaml_free(&settings, &file_schema, values, 0);
     return result;

@@ -70,10 +70,20 @@
     X(registered_buffers, 1, 0, 1,                                                                 \
       "1: batch buffers registered with the ring (counts against RLIMIT_MEMLOCK); 0: not")
 
+/* X(key, reason): texts, none by default. */
+#define SLUICE_CONFIG_TEXT_EACH(X)                                                                 \
+    X(credentials, "file of bearer tokens (see `sluice token`), reloaded on SIGHUP; without one "  \
+                   "nobody is asked for a token, and the engine listens on loopback only")
+
+#define CONFIG_TEXT_BYTES 1024 /* of a text with its NUL; room for a path */
+
 struct config {
 #define CONFIG_FIELD(key, standard, minimum, maximum, reason) uint64_t key;
     SLUICE_CONFIG_EACH(CONFIG_FIELD)
 #undef CONFIG_FIELD
+#define CONFIG_TEXT_FIELD(key, reason) char key[CONFIG_TEXT_BYTES];
+    SLUICE_CONFIG_TEXT_EACH(CONFIG_TEXT_FIELD)
+#undef CONFIG_TEXT_FIELD
 };
 
 struct config_key {
@@ -83,14 +93,29 @@ struct config_key {
     const char *reason;
 };
 
+struct config_text_key {
+    const char *name;
+    size_t offset; /* in struct config */
+    const char *reason;
+};
+
+/* The texts as a table. */
+const struct config_text_key *config_text_keys(size_t *count_out);
+
+const char *config_get_text(const struct config *config, const struct config_text_key *key);
+
 /* The list above as a table. */
 const struct config_key *config_keys(size_t *count_out);
 
 uint64_t config_get(const struct config *config, const struct config_key *key);
 
+/* A text by its name; a key that is not there is the caller's fault. */
+int config_set_text(struct config *config, const char *name, const char *text,
+                    struct base_error *error);
+
 void config_init(struct config *config); /* all defaults */
 
-/* "key=value", value a decimal integer within the key's range. */
+/* "key=value", value a decimal integer within the key's range, or a text; empty: none. */
 int config_set(struct config *config, const char *assignment, struct base_error *error);
 
 /* A YAML mapping of keys to integers; unknown keys and values out of range are errors. */

@@ -14,7 +14,7 @@ struct subcommand {
 static const struct subcommand subcommands[] = {
     {"serve", command_serve,
      "serve --data DIR --listen ADDR:PORT [--admin ADDR:PORT] [--cores LIST] [--config FILE] "
-     "[--set KEY=VALUE]...\n      take submissions until SIGTERM"},
+     "[--set KEY=VALUE]... [--credentials FILE]\n      take submissions until SIGTERM"},
     {"cat", command_cat,
      "cat DIR [--raw] [--journal N] [--from SEQ] [--limit N]\n"
      "      print the records of a data directory, also while the engine runs"},
@@ -34,6 +34,10 @@ static const struct subcommand subcommands[] = {
      "              [--data DIR] [--server-pid PID] [--json FILE] [--svg FILE] [--seed N] "
      "[--drain-seconds N]\n"
      "      load an engine, say how it took it; with --data look every receipt up on disk"},
+    {"token", command_token,
+     "token --name NAME [--scope SCOPE]... [--study ID]... [--center ID]... [--expires TIME]\n"
+     "      make a bearer token: the token on stdout, its entry for the file of credentials on "
+     "stderr"},
     {"config", command_config,
      "config [--config FILE] [--set KEY=VALUE]...\n"
      "      print every limit with its value, range and reason"},

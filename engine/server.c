@@ -478,6 +478,25 @@ static void control(struct server *server)
     }
 }
 
+static int load_credentials(struct server *server, struct base_error *error)
+{
+    struct state *state = &server->state;
+    const char *path = server->options->config.credentials;
+    if (path[0] == '\0') {
+        base_log(BASE_LOG_WARNING, "no-credentials",
+                 "message=\"nobody is asked for a token, so only loopback addresses are served; "
+                 "--credentials FILE changes that\"");
+        return 0;
+    }
+    const struct reload_kind kind = {"credentials", path, credentials_load, credentials_destroy};
+    int result = reload_add(&state->reload, &kind, &state->credentials, error);
+    if (result < 0)
+        return result;
+    state->asks_for_credentials = true;
+    base_log(BASE_LOG_INFO, "credentials", "count=%" PRIu32, state_credentials(state)->count);
+    return 0;
+}
+
 static int setup(struct server *server, struct base_error *error)
 {
     int result = topology_discover(&server->topology, server->options->cores, error);
@@ -492,7 +511,9 @@ static int setup(struct server *server, struct base_error *error)
     server->housekeeping.catalog = &server->catalog;
     server->housekeeping.count = server->topology.count;
     segment_prepare_init(&server->housekeeping.preparation);
-    result = block_signals(server, error);
+    result = load_credentials(server, error);
+    if (result == 0)
+        result = block_signals(server, error);
     if (result == 0)
         result = open_data(server, error);
     if (result == 0)

@@ -9,7 +9,9 @@
 #define SLUICE_STATE_H
 
 #include "base/atomic.h"
+#include "base/check.h"
 #include "config.h"
+#include "credentials.h"
 #include "queue/doorbell.h"
 #include "queue/mpmc.h"
 #include "reload.h"
@@ -32,6 +34,9 @@ struct state {
 
     struct reload reload; /* the control thread's; readers pass through state_pass */
     struct reload_reader *reload_readers; /* as state_reader_of_* numbers them */
+
+    bool asks_for_credentials;      /* fixed at start: a reload cannot switch it off */
+    struct reload_slot credentials; /* struct credentials */
 };
 
 /* Numbers of the readers of reloadable objects: workers, ingresses, the admin listener's ingress
@@ -49,6 +54,17 @@ static inline unsigned state_reader_of_ingress(const struct state *state, unsign
 /* By each thread of the data plane at the top of its round: it holds no pointer to a reloadable
  * object. */
 void state_pass(struct state *state, unsigned reader);
+
+/* The credentials that requests need right now, valid until the next state_pass; NULL: none are
+ * asked for. */
+static inline const struct credentials *state_credentials(const struct state *state)
+{
+    if (!state->asks_for_credentials)
+        return NULL;
+    const struct credentials *credentials = reload_current(&state->credentials);
+    CHECK(credentials != NULL); /* else everybody would be let in */
+    return credentials;
+}
 
 /* Wakes the control thread. Any thread; rare events only, it is a system call. */
 void state_call_control(struct state *state);

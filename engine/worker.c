@@ -7,6 +7,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/sanitizer.h"
+#include "ingress/authorize.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -222,7 +223,8 @@ static void make_envelope(struct worker *worker, struct ingress_request *request
     memcpy(envelope->body_sha256, request->sha256, sizeof(envelope->body_sha256));
 }
 
-/* Complete validation. False: the request has its problem and is complete. */
+/* Complete validation, and what the credential may write. False: the request has its problem and is
+ * complete. */
 static bool parse(struct worker *worker, struct ingress_request *request,
                   struct record_envelope *envelope)
 {
@@ -234,8 +236,13 @@ static bool parse(struct worker *worker, struct ingress_request *request,
         record_submission_malformed(&fault, &request->problem);
     } else if (record_submission_parse(&document, request->body, request->body_bytes,
                                        request->arena, &submission, &request->problem) == 0) {
-        make_envelope(worker, request, submission, envelope);
-        return true;
+        struct record_text credential;
+        if (ingress_authorize_submission(state_credentials(worker->state), submission, request,
+                                         &credential)) {
+            make_envelope(worker, request, submission, envelope);
+            envelope->credential = credential;
+            return true;
+        }
     }
     request->answer = INGRESS_ANSWER_PROBLEM;
     complete(worker, request);

@@ -14,6 +14,11 @@
 #define BASE_PROBLEM_EACH(X)                                                                       \
     X(MALFORMED_REQUEST, 400, "malformed-request", "The HTTP request is malformed")                \
     X(MALFORMED_JSON, 400, "malformed-json", "The body is not valid JSON")                         \
+    X(UNAUTHENTICATED, 401, "unauthenticated", "This request needs a bearer token")                \
+    X(INVALID_TOKEN, 401, "invalid-token", "The bearer token is not valid")                        \
+    X(INSUFFICIENT_SCOPE, 403, "insufficient-scope", "The credential is not for this request")     \
+    X(STUDY_NOT_ALLOWED, 403, "study-not-allowed", "The credential is not for this study")         \
+    X(CENTER_NOT_ALLOWED, 403, "center-not-allowed", "The credential is not for this centre")      \
     X(NOT_FOUND, 404, "not-found", "There is nothing at this path")                                \
     X(METHOD_NOT_ALLOWED, 405, "method-not-allowed", "This path does not take this method")        \
     X(REQUEST_TIMEOUT, 408, "request-timeout", "The request did not arrive in time")               \

@@ -20,6 +20,7 @@ int command_cat(int argc, char **argv);
 int command_tail(int argc, char **argv);
 int command_verify(int argc, char **argv);
 int command_repair(int argc, char **argv);
+int command_token(int argc, char **argv);
 int command_config(int argc, char **argv);
 int command_version(int argc, char **argv);
 

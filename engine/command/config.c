@@ -38,5 +38,11 @@ int command_config(int argc, char **argv)
         printf("# %s\n# default %" PRIu64 ", from %" PRIu64 " to %" PRIu64 "\n%s: %" PRIu64 "\n\n",
                keys[i].reason, keys[i].standard, keys[i].minimum, keys[i].maximum, keys[i].name,
                config_get(&config, &keys[i]));
+    const struct config_text_key *texts = config_text_keys(&count);
+    for (size_t i = 0; i < count; i++) {
+        const char *text = config_get_text(&config, &texts[i]);
+        printf("# %s\n%s%s: %s\n\n", texts[i].reason, *text == '\0' ? "# " : "", texts[i].name,
+               text);
+    }
     return COMMAND_EXIT_DONE;
 }

@@ -37,11 +37,39 @@ static int take_option(struct server_options *options, int option, bool *has_lis
     case 'o':
         options->cores = optarg;
         return 0;
+    case 'k':
+        return config_set_text(&options->config, "credentials", optarg, error);
     case 'c':
         return config_load(&options->config, optarg, error);
     default:
         return config_set(&options->config, optarg, error);
     }
+}
+
+/* Whoever can reach the engine without a token must be on this machine already. */
+static int check_reach(const struct ingress_address *address, const char *option,
+                       struct base_error *error)
+{
+    char text[INGRESS_ADDRESS_TEXT_BYTES];
+    if (ingress_address_is_loopback(address))
+        return 0;
+    ingress_address_format(address, text);
+    return base_error_set(error, -EINVAL,
+                          "%s %s can be reached from other machines, and no credentials are "
+                          "configured: give --credentials FILE (`sluice token` makes one), or "
+                          "listen on 127.0.0.1 or [::1]",
+                          option, text);
+}
+
+static int check_options(const struct server_options *options, struct base_error *error)
+{
+    int result = config_check(&options->config, error);
+    if (result < 0 || options->config.credentials[0] != '\0')
+        return result;
+    result = check_reach(&options->listen, "--listen", error);
+    if (result == 0 && options->has_admin)
+        result = check_reach(&options->admin, "--admin", error);
+    return result;
 }
 
 static int exit_code_of(int result)
@@ -68,13 +96,10 @@ static int exit_code_of(int result)
 int command_serve(int argc, char **argv)
 {
     static const struct option known[] = {
-        {"data", required_argument, NULL, 'd'},
-        {"listen", required_argument, NULL, 'l'},
-        {"admin", required_argument, NULL, 'a'},
-        {"cores", required_argument, NULL, 'o'},
-        {"config", required_argument, NULL, 'c'},
-        {"set", required_argument, NULL, 's'},
-        {0},
+        {"data", required_argument, NULL, 'd'},        {"listen", required_argument, NULL, 'l'},
+        {"admin", required_argument, NULL, 'a'},       {"cores", required_argument, NULL, 'o'},
+        {"config", required_argument, NULL, 'c'},      {"set", required_argument, NULL, 's'},
+        {"credentials", required_argument, NULL, 'k'}, {0},
     };
     struct server_options options = {.data = NULL};
     struct base_error error = {.code = 0};
@@ -95,7 +120,7 @@ int command_serve(int argc, char **argv)
         return usage("serve needs --data DIR");
     if (!has_listen)
         return usage("serve needs --listen ADDR:PORT");
-    if (config_check(&options.config, &error) < 0) {
+    if (check_options(&options, &error) < 0) {
         fprintf(stderr, "sluice: %s\n", error.text);
         return EX_CONFIG;
     }

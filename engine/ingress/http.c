@@ -29,6 +29,7 @@ enum field {
     FIELD_EXPECT,
     FIELD_TRACEPARENT,
     FIELD_CONTENT_TYPE,
+    FIELD_AUTHORIZATION,
     FIELD_CONTENT_LENGTH,
     FIELD_IDEMPOTENCY_KEY,
     FIELD_CONTENT_ENCODING,
@@ -93,6 +94,28 @@ static int take_content_type(struct ingress_http *http, const char *value, size_
     return 0;
 }
 
+/* Of the token only its SHA-256 goes on; the value is wiped, as the next one may never come. */
+static int take_authorization(struct ingress_http *http, const char *value, size_t bytes)
+{
+    const char *token;
+    size_t token_bytes;
+    struct ingress_http_head *head = &http->head;
+    size_t kept = bytes > INGRESS_HTTP_VALUE_BYTES_MAX ? INGRESS_HTTP_VALUE_BYTES_MAX : bytes;
+    enum ingress_http_bearer bearer = ingress_http_value_bearer(value, kept, &token, &token_bytes);
+    if (bearer == INGRESS_HTTP_BEARER_TOKEN && bytes > kept)
+        bearer = INGRESS_HTTP_BEARER_MALFORMED; /* cut, so longer than any token */
+    if (bearer == INGRESS_HTTP_BEARER_TOKEN) {
+        struct base_sha256 hash;
+        base_sha256_init(&hash);
+        base_sha256_update(&hash, token, token_bytes);
+        base_sha256_final(&hash, head->token_sha256);
+        explicit_bzero(&hash, sizeof(hash));
+    }
+    head->bearer = (uint8_t)bearer;
+    explicit_bzero(http->value, sizeof(http->value));
+    return 0;
+}
+
 static int take_content_length(struct ingress_http *http, const char *value, size_t bytes)
 {
     if (!ingress_http_value_is_length(value, bytes))
@@ -143,6 +166,8 @@ static const struct field_row fields_by_bytes[INGRESS_HTTP_NAME_BYTES_MAX + 2] =
     ROW("traceparent", FIELD_TRACEPARENT, NULL, take_traceparent),
     ROW("content-type", FIELD_CONTENT_TYPE, "Content-Type is given more than once; send it once.",
         take_content_type),
+    ROW("authorization", FIELD_AUTHORIZATION,
+        "Authorization is given more than once; send it once.", take_authorization),
     ROW("content-length", FIELD_CONTENT_LENGTH,
         "Content-Length is given more than once; send it once.", take_content_length),
     ROW("idempotency-key", FIELD_IDEMPOTENCY_KEY,

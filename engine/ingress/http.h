@@ -20,6 +20,7 @@
 #ifndef SLUICE_INGRESS_HTTP_H
 #define SLUICE_INGRESS_HTTP_H
 
+#include "base/checksum.h"
 #include "base/problem.h"
 #include "ingress/http_guard.h"
 #include "ingress/http_value.h"
@@ -52,8 +53,10 @@ struct ingress_http_head {
     bool expect_other;       /* an Expect that is not 100-continue */
     bool old_version;        /* HTTP/1.0 */
     bool has_trace;          /* a valid W3C traceparent (ids not all zero), given once */
+    uint8_t bearer;          /* enum ingress_http_bearer */
     uint64_t content_length; /* bytes; 0 when chunked */
     uint8_t trace_id[16];
+    uint8_t token_sha256[SHA256_BYTES]; /* of a bearer TOKEN, which itself is not kept */
     uint16_t target_bytes;
     uint16_t key_bytes; /* 0: no Idempotency-Key. Quotes of an sf-string are taken off */
     char target[INGRESS_HTTP_TARGET_BYTES_MAX]; /* as sent, with the query */

@@ -116,6 +116,32 @@ size_t ingress_http_value_key(const char *value, size_t bytes, const char **key_
     return bytes;
 }
 
+/* RFC 6750's b64token; the padding may stand anywhere, it is compared as it is. */
+static bool is_token_byte(char byte)
+{
+    return (byte >= 'A' && byte <= 'Z') || (byte >= 'a' && byte <= 'z') ||
+           (byte >= '0' && byte <= '9') || (byte != '\0' && strchr("-._~+/=", byte) != NULL);
+}
+
+enum ingress_http_bearer ingress_http_value_bearer(const char *value, size_t bytes,
+                                                   const char **token_out, size_t *token_bytes_out)
+{
+    static const char scheme[] = "bearer";
+    size_t at = token_end(value, bytes, 0);
+    if (!ingress_http_value_is(value, at, scheme))
+        return INGRESS_HTTP_BEARER_NONE;
+    while (at < bytes && value[at] == ' ') /* RFC 9110, section 11.4: 1*SP */
+        at++;
+    *token_out = value + at;
+    *token_bytes_out = bytes - at;
+    if (at == bytes || bytes - at > INGRESS_HTTP_TOKEN_BYTES_MAX)
+        return INGRESS_HTTP_BEARER_MALFORMED;
+    for (; at < bytes; at++)
+        if (!is_token_byte(value[at]))
+            return INGRESS_HTTP_BEARER_MALFORMED;
+    return INGRESS_HTTP_BEARER_TOKEN;
+}
+
 /* Lower-case hexadecimal only; -1 otherwise. */
 static int hex_value(char digit)
 {

@@ -388,11 +388,11 @@ static void report_drained(struct ingress *ingress)
 static void refresh_clock(struct ingress *ingress)
 {
     ingress->now_ns = base_clock_monotonic_ns();
-    uint64_t realtime_ns = base_clock_realtime_ns();
-    if (realtime_ns / NANOSECONDS_PER_SECOND == ingress->date_second)
+    ingress->realtime_ns = base_clock_realtime_ns();
+    if (ingress->realtime_ns / NANOSECONDS_PER_SECOND == ingress->date_second)
         return;
-    ingress->date_second = realtime_ns / NANOSECONDS_PER_SECOND;
-    ingress_response_date(realtime_ns, ingress->date);
+    ingress->date_second = ingress->realtime_ns / NANOSECONDS_PER_SECOND;
+    ingress_response_date(ingress->realtime_ns, ingress->date);
 }
 
 static uint64_t time_to_wait(const struct ingress *ingress)

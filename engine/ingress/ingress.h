@@ -52,6 +52,7 @@ struct ingress {
     struct ingress_connection *wait_first, *wait_last; /* for a send buffer, in order */
     struct ingress_connection *starved_first;          /* for receive buffers, in no order */
     uint64_t now_ns;                                   /* monotonic, taken once a round */
+    uint64_t realtime_ns;                              /* UTC, taken once a round */
     uint64_t date_second;                              /* of `date` */
     char date[INGRESS_DATE_BYTES];
     uint32_t next_queue;      /* where to look first when the own queue is full */

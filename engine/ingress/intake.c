@@ -2,6 +2,7 @@
 
 #include "base/check.h"
 #include "base/clock.h"
+#include "ingress/authorize.h"
 #include "ingress/ingress.h"
 
 #include <stdio.h>
@@ -100,7 +101,9 @@ static void take_headers(struct ingress *ingress, struct ingress_connection *con
         set_problem(request, BASE_PROBLEM_DRAINING,
                     "the engine is shutting down; send the submission again");
         request->keep_alive = false;
-    } else {
+    } else if (ingress_authorize(state_credentials(ingress->state), head,
+                                 ingress_routes_scope(head, ingress->role), ingress->realtime_ns,
+                                 request)) {
         ingress_routes_decide(head, ingress->role, ingress->config->body_bytes_max, request);
     }
     if (request->answer == INGRESS_ANSWER_NONE) {

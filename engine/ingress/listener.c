@@ -63,6 +63,19 @@ void ingress_address_format(const struct ingress_address *address,
     }
 }
 
+bool ingress_address_is_loopback(const struct ingress_address *address)
+{
+    in_addr_t v4 = ntohl(address->socket.v4.sin_addr.s_addr);
+    if (address->socket.any.sa_family == AF_INET6) {
+        const struct in6_addr *v6 = &address->socket.v6.sin6_addr;
+        if (!IN6_IS_ADDR_V4MAPPED(v6))
+            return IN6_IS_ADDR_LOOPBACK(v6);
+        memcpy(&v4, &v6->s6_addr[12], sizeof(v4));
+        v4 = ntohl(v4);
+    }
+    return v4 >> IN_CLASSA_NSHIFT == IN_LOOPBACKNET;
+}
+
 /* A bound socket, or a negative errno. */
 static int bind_socket(const struct ingress_address *address, int share_port)
 {

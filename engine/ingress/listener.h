@@ -8,6 +8,7 @@
 #include "base/error.h"
 
 #include <netinet/in.h>
+#include <stdbool.h>
 #include <sys/socket.h>
 
 struct ingress_address {
@@ -28,6 +29,9 @@ int ingress_address_parse(struct ingress_address *address, const char *text,
 /* The same notation; port 0 replaced once ingress_listeners_open chose one. */
 void ingress_address_format(const struct ingress_address *address,
                             char text_out[INGRESS_ADDRESS_TEXT_BYTES]);
+
+/* Only this machine can reach it: 127.0.0.0/8, ::1, or the former mapped into IPv6. */
+bool ingress_address_is_loopback(const struct ingress_address *address);
 
 /* Opens `count` listening sockets and fills in the port. Waits up to `wait_ms` for the address: an
  * engine that was just killed releases its socket late, and sharing it through SO_REUSEPORT would

@@ -2,12 +2,14 @@
 
 #include "base/check.h"
 #include "base/random.h"
+#include "credentials.h"
 #include "ingress/http.h"
 
 #include <string.h>
 
-/* Key, assigned id, and the alignment of a handful of allocations. */
-#define EXTRA_BYTES (INGRESS_HTTP_KEY_BYTES_MAX + BASE_UUID_TEXT_BYTES + 128)
+/* Key, assigned id, name of the credential, and the alignment of a handful of allocations. */
+#define EXTRA_BYTES                                                                                \
+    (INGRESS_HTTP_KEY_BYTES_MAX + BASE_UUID_TEXT_BYTES + CREDENTIALS_NAME_BYTES_MAX + 128)
 
 static size_t arena_bytes_for(size_t body_bytes)
 {

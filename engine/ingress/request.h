@@ -62,7 +62,8 @@ struct ingress_request {
     uint32_t body_capacity;
     uint64_t received_at_ns; /* when the last byte had been received */
     uint8_t trace_id[16];
-    struct record_text key; /* Idempotency-Key, in the arena */
+    struct record_text key;             /* Idempotency-Key, in the arena */
+    uint8_t token_sha256[SHA256_BYTES]; /* of its credential, where there are any */
 
     /* the receipt, filled in by the worker */
     uint32_t journal;

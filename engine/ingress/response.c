@@ -28,6 +28,10 @@ static const char *reason_phrase(unsigned status)
         return "Created";
     case 400:
         return "Bad Request";
+    case 401:
+        return "Unauthorized";
+    case 403:
+        return "Forbidden";
     case 404:
         return "Not Found";
     case 405:
@@ -68,6 +72,20 @@ struct content {
     char memory[INGRESS_RESPONSE_BYTES_MAX];
 };
 
+/* Header lines that go with some problems. */
+static const char *problem_headers(const struct base_problem *problem, unsigned status)
+{
+    if (status == 503)
+        return "Retry-After: " RETRY_AFTER_SECONDS "\r\n";
+    if (problem->kind == BASE_PROBLEM_UNAUTHENTICATED) /* RFC 6750, section 3 */
+        return "WWW-Authenticate: Bearer\r\n";
+    if (problem->kind == BASE_PROBLEM_INVALID_TOKEN)
+        return "WWW-Authenticate: Bearer error=\"invalid_token\"\r\n";
+    if (problem->kind == BASE_PROBLEM_INSUFFICIENT_SCOPE)
+        return "WWW-Authenticate: Bearer error=\"insufficient_scope\"\r\n";
+    return ingress_routes_allow(problem);
+}
+
 static void problem_content(struct content *content, const struct base_problem *problem,
                             const uint8_t *trace_id)
 {
@@ -75,8 +93,7 @@ static void problem_content(struct content *content, const struct base_problem *
     struct base_text *text = &content->text;
     content->status = class->status;
     content->type = "application/problem+json";
-    content->extra = class->status == 503 ? "Retry-After: " RETRY_AFTER_SECONDS "\r\n"
-                                          : ingress_routes_allow(problem);
+    content->extra = problem_headers(problem, class->status);
     base_text_string(text, "{\"type\":\"urn:sluice:problem:");
     base_text_string(text, class->slug);
     base_text_string(text, "\",\"title\":\"");

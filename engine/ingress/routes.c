@@ -3,20 +3,22 @@
 #include <stdbool.h>
 #include <string.h>
 
-struct route {
-    const char *path;
-    bool takes_submission; /* POST of a submission; else GET and HEAD */
-    uint8_t answer;
-    uint8_t roles; /* enum ingress_role, added up */
+static const struct ingress_route routes[] = {
+    {"/v1/submissions", true, INGRESS_ANSWER_NONE, INGRESS_ROLE_PUBLIC, CREDENTIALS_INGEST},
+    {"/livez", false, INGRESS_ANSWER_LIVE, INGRESS_ROLE_PUBLIC | INGRESS_ROLE_ADMIN,
+     CREDENTIALS_NONE},
+    {"/readyz", false, INGRESS_ANSWER_READY, INGRESS_ROLE_PUBLIC | INGRESS_ROLE_ADMIN,
+     CREDENTIALS_NONE},
 };
 
-static const struct route routes[] = {
-    {"/v1/submissions", true, INGRESS_ANSWER_NONE, INGRESS_ROLE_PUBLIC},
-    {"/livez", false, INGRESS_ANSWER_LIVE, INGRESS_ROLE_PUBLIC | INGRESS_ROLE_ADMIN},
-    {"/readyz", false, INGRESS_ANSWER_READY, INGRESS_ROLE_PUBLIC | INGRESS_ROLE_ADMIN},
-};
+const struct ingress_route *ingress_routes(size_t *count_out)
+{
+    *count_out = sizeof(routes) / sizeof(routes[0]);
+    return routes;
+}
 
-static const struct route *find_route(const struct ingress_http_head *head, enum ingress_role role)
+static const struct ingress_route *find_route(const struct ingress_http_head *head,
+                                              enum ingress_role role)
 {
     const char *query = memchr(head->target, '?', head->target_bytes);
     size_t bytes = query != NULL ? (size_t)(query - head->target) : head->target_bytes;
@@ -25,6 +27,13 @@ static const struct route *find_route(const struct ingress_http_head *head, enum
             memcmp(routes[i].path, head->target, bytes) == 0)
             return &routes[i];
     return NULL;
+}
+
+enum credentials_scope ingress_routes_scope(const struct ingress_http_head *head,
+                                            enum ingress_role role)
+{
+    const struct ingress_route *route = find_route(head, role);
+    return route != NULL ? route->scope : CREDENTIALS_NONE;
 }
 
 static void refuse(struct ingress_request *request, enum base_problem_kind kind, const char *detail)
@@ -58,7 +67,7 @@ static void admit_submission(const struct ingress_http_head *head, uint64_t body
 void ingress_routes_decide(const struct ingress_http_head *head, enum ingress_role role,
                            uint64_t body_bytes_max, struct ingress_request *request)
 {
-    const struct route *route = find_route(head, role);
+    const struct ingress_route *route = find_route(head, role);
     if (head->expect_other) {
         refuse(request, BASE_PROBLEM_EXPECTATION_FAILED,
                "the only expectation understood is 100-continue");

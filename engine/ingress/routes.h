@@ -5,10 +5,26 @@
 #ifndef SLUICE_INGRESS_ROUTES_H
 #define SLUICE_INGRESS_ROUTES_H
 
+#include "credentials.h"
 #include "ingress/http.h"
 #include "ingress/request.h"
 
 enum ingress_role { INGRESS_ROLE_PUBLIC = 1, INGRESS_ROLE_ADMIN = 2 };
+
+struct ingress_route {
+    const char *path;
+    bool takes_submission; /* POST of a submission; else GET and HEAD */
+    uint8_t answer;
+    uint8_t roles;                /* enum ingress_role, added up */
+    enum credentials_scope scope; /* that a credential needs for it */
+};
+
+/* The table. */
+const struct ingress_route *ingress_routes(size_t *count_out);
+
+/* What a request needs a credential for; NONE also where there is nothing. */
+enum credentials_scope ingress_routes_scope(const struct ingress_http_head *head,
+                                            enum ingress_role role);
 
 /* Sets request->answer: NONE for a submission whose body is to be taken, LIVE or READY, or PROBLEM
  * with request->problem. */

@@ -75,7 +75,9 @@ Test(config, every_field_has_a_key_of_its_own)
 {
     size_t count;
     const struct config_key *keys = config_keys(&count);
-    cr_assert_eq(count * sizeof(uint64_t), sizeof(struct config));
+    size_t text_count;
+    config_text_keys(&text_count);
+    cr_assert_eq(count * sizeof(uint64_t) + text_count * CONFIG_TEXT_BYTES, sizeof(struct config));
     for (size_t i = 0; i < count; i++)
         for (size_t j = 0; j < i; j++)
             cr_assert(keys[i].offset != keys[j].offset && strcmp(keys[i].name, keys[j].name) != 0);
@@ -258,6 +260,32 @@ Test(config, a_file_without_keys_changes_nothing)
     cr_expect_eq(load("# nothing but a comment\n"), 0, "%s", error.text);
     cr_expect_eq(load(""), 0, "%s", error.text);
     cr_assert_arr_eq(&config, &standard, sizeof(config));
+}
+
+Test(config, a_text_is_taken_up_to_its_limit)
+{
+    size_t count;
+    const struct config_text_key *keys = config_text_keys(&count);
+    static char value[CONFIG_TEXT_BYTES + 1], assignment[CONFIG_TEXT_BYTES + 64];
+    cr_assert_gt(count, 0u);
+    for (size_t i = 0; i < count; i++) {
+        cr_assert_str_eq(config_get_text(&config, &keys[i]), "", "none by default");
+        cr_assert_eq(apply(true, keys[i].name, "a/b c"), 0, "%s", error.text);
+        cr_assert_str_eq(config_get_text(&config, &keys[i]), "a/b c");
+        memset(value, 'x', CONFIG_TEXT_BYTES - 1);
+        value[CONFIG_TEXT_BYTES - 1] = '\0';
+        snprintf(assignment, sizeof(assignment), "%s=%s", keys[i].name, value);
+        cr_assert_eq(set(assignment), 0, "%s", error.text);
+        cr_assert_str_eq(config_get_text(&config, &keys[i]), value);
+        strcat(assignment, "x");
+        cr_assert_eq(set(assignment), -ERANGE);
+        cr_assert_not_null(strstr(error.text, "1023"), "%s", error.text);
+        cr_assert_str_eq(config_get_text(&config, &keys[i]), value,
+                         "a refused value changes nothing");
+        snprintf(assignment, sizeof(assignment), "%s=", keys[i].name);
+        cr_assert_eq(set(assignment), 0, "%s", error.text);
+        cr_assert_str_eq(config_get_text(&config, &keys[i]), "");
+    }
 }
 
 static void assert_check(const char *assignment, const char *complaint)

@@ -69,6 +69,13 @@ static void describe_head(struct outcome *outcome, const struct ingress_http_hea
     }
     if (head->key_bytes > 0)
         append(outcome->heads, size, " key=%.*s", (int)head->key_bytes, head->key);
+    if (head->bearer == INGRESS_HTTP_BEARER_TOKEN) { /* the digest's first bytes say enough */
+        append(outcome->heads, size, " token=");
+        for (size_t i = 0; i < 8; i++)
+            append(outcome->heads, size, "%02x", head->token_sha256[i]);
+    }
+    if (head->bearer == INGRESS_HTTP_BEARER_MALFORMED)
+        append(outcome->heads, size, " token-malformed");
     append(outcome->heads, size, "\n");
 }
 
@@ -428,6 +435,54 @@ Test(http, understands_idempotency_key)
     CHECK_CASES(key_cases);
 }
 
+#define BEARER(value) GET "Authorization: " value "\r\n\r\n"
+/* the first 16 digits of SHA-256("abc") and SHA-256("a-._~+/=") */
+#define ABC      "GET / none token=ba7816bf8f01cfea\n"
+#define SPECIAL  "GET / none token=ae475611b6011ad7\n"
+#define NO_SHAPE "GET / none token-malformed\n"
+
+static const struct http_case bearer_cases[] = {
+    CASE("plain", BEARER("Bearer abc"), "H E", ABC),
+    CASE("scheme in other case", BEARER("bEARER abc"), "H E", ABC),
+    CASE("name in other case", GET "AUTHORIZATION: Bearer abc\r\n\r\n", "H E", ABC),
+    CASE("spaces around", BEARER("  Bearer   abc \t"), "H E", ABC),
+    CASE("every special character", BEARER("Bearer a-._~+/="), "H E", SPECIAL),
+    CASE("none", GET "\r\n", "H E", "GET / none\n"),
+    CASE("empty", BEARER(""), "H E", "GET / none\n"),
+    CASE("another scheme", BEARER("Basic abc"), "H E", "GET / none\n"),
+    CASE("a longer scheme", BEARER("Bearers abc"), "H E", "GET / none\n"),
+    CASE("no scheme", BEARER("abc"), "H E", "GET / none\n"),
+    CASE("no token", BEARER("Bearer"), "H E", NO_SHAPE),
+    CASE("tab before the token", BEARER("Bearer\tabc"), "H E", NO_SHAPE),
+    CASE("two tokens", BEARER("Bearer abc abc"), "H E", NO_SHAPE),
+    CASE("a list", BEARER("Bearer abc,abc"), "H E", NO_SHAPE),
+    CASE("quotes", BEARER("Bearer \"abc\""), "H E", NO_SHAPE),
+    CASE("not ASCII", BEARER("Bearer ab\xc3\xa4"), "H E", NO_SHAPE),
+    CASE("twice", GET "Authorization: Bearer abc\r\nauthorization: Bearer abc\r\n\r\n", "400",
+         "Authorization is given more than once"),
+    CASE("token of the request before is forgotten", BEARER("Bearer abc") GET "\r\n", "H E H E",
+         ABC "GET / none\n"),
+    CASE("malformed behind a good one", BEARER("Bearer abc") BEARER("Bearer a b"), "H E H E",
+         ABC NO_SHAPE),
+};
+
+Test(http, understands_bearer_tokens)
+{
+    CHECK_CASES(bearer_cases);
+}
+
+Test(http, keeps_nothing_of_a_token_but_its_digest)
+{
+    static const char text[] = BEARER("Bearer hunter2-hunter2");
+    static struct ingress_http http;
+    struct base_problem problem;
+    enum ingress_http_event event;
+    ingress_http_init(&http, &limits, NULL);
+    ingress_http_feed(&http, text, sizeof(text) - 1, &event, &problem);
+    cr_assert_eq(event, INGRESS_HTTP_HEADERS);
+    cr_assert_null(memmem(&http, sizeof(http), "hunter", 6));
+}
+
 static const struct http_case request_line_cases[] = {
     CASE("two empty lines first", "\r\n\r\n" GET "\r\n", "400", "More than one empty line"),
     CASE("bare LF first", "\n" GET "\r\n", "400", "LF without CR"),
@@ -770,6 +825,20 @@ Test(http, limits_the_idempotency_key)
                 cr_assert_eq(strlen(outcome->heads),
                              strlen("GET / none key=\n") + INGRESS_HTTP_KEY_BYTES_MAX);
         }
+    }
+}
+
+Test(http, limits_the_bearer_token)
+{
+    for (size_t over = 0; over <= 40; over++) { /* also beyond what is kept of a value */
+        char text[1024];
+        size_t used = (size_t)sprintf(text, GET "Authorization: Bearer ");
+        used = pad(text, used, used + INGRESS_HTTP_TOKEN_BYTES_MAX + over);
+        used += (size_t)sprintf(text + used, "\r\n\r\n");
+        const struct outcome *outcome = outcome_of("token", text, used, 0);
+        cr_assert_str_eq(outcome->events, "H E");
+        cr_assert_eq(strstr(outcome->heads, "token=") != NULL, over == 0);
+        cr_assert_eq(strstr(outcome->heads, "token-malformed") != NULL, over > 0);
     }
 }
 

@@ -37,6 +37,32 @@ Test(listener, parses_and_formats_addresses)
     }
 }
 
+Test(listener, knows_what_other_machines_cannot_reach)
+{
+    static const struct {
+        const char *text;
+        bool loopback;
+    } cases[] = {
+        {"127.0.0.1:1", true},
+        {"127.255.3.4:1", true},
+        {"[::1]:1", true},
+        {"[::ffff:127.0.0.1]:1", true},
+        {"0.0.0.0:1", false},
+        {"126.255.255.255:1", false},
+        {"128.0.0.1:1", false},
+        {"1.0.0.127:1", false},
+        {"[::]:1", false},
+        {"[::2]:1", false},
+        {"[::ffff:1.0.0.127]:1", false},
+        {"[fe80::1]:1", false},
+        {"[::127.0.0.1]:1", false},
+    };
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        cr_assert_eq(ingress_address_parse(&address, cases[i].text, &error), 0, "%s", error.text);
+        cr_assert_eq(ingress_address_is_loopback(&address), cases[i].loopback, "%s", cases[i].text);
+    }
+}
+
 Test(listener, refuses_what_is_no_address)
 {
     static const char *const cases[] = {

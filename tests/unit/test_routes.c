@@ -72,6 +72,40 @@ Test(routes, each_method_on_each_path_of_each_listener)
         }
 }
 
+Test(routes, each_path_asks_for_its_scope)
+{
+    static const struct {
+        const char *path;
+        enum credentials_scope public_scope, admin_scope;
+    } rows[] = {
+        {"/v1/submissions", CREDENTIALS_INGEST, CREDENTIALS_NONE}, /* not there on admin */
+        {"/v1/submissions?a", CREDENTIALS_INGEST, CREDENTIALS_NONE},
+        {"/livez", CREDENTIALS_NONE, CREDENTIALS_NONE},
+        {"/readyz", CREDENTIALS_NONE, CREDENTIALS_NONE},
+        {"/", CREDENTIALS_NONE, CREDENTIALS_NONE},
+    };
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        head.target_bytes = (uint16_t)strlen(rows[i].path);
+        memcpy(head.target, rows[i].path, head.target_bytes);
+        for (head.method = 0; head.method <= INGRESS_HTTP_OTHER; head.method++) {
+            cr_assert_eq(ingress_routes_scope(&head, INGRESS_ROLE_PUBLIC), rows[i].public_scope);
+            cr_assert_eq(ingress_routes_scope(&head, INGRESS_ROLE_ADMIN), rows[i].admin_scope);
+        }
+    }
+}
+
+/* Whoever adds a route says what it needs, or that it is for everybody. */
+Test(routes, only_probes_are_for_everybody)
+{
+    size_t count;
+    const struct ingress_route *routes = ingress_routes(&count);
+    for (size_t i = 0; i < count; i++) {
+        bool probe =
+            routes[i].answer == INGRESS_ANSWER_LIVE || routes[i].answer == INGRESS_ANSWER_READY;
+        cr_assert_eq(routes[i].scope == CREDENTIALS_NONE, probe, "%s", routes[i].path);
+    }
+}
+
 Test(routes, live_and_ready_are_told_apart)
 {
     decide(INGRESS_HTTP_GET, "/livez", INGRESS_ROLE_PUBLIC);
