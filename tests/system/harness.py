@@ -56,26 +56,27 @@ def engine_binary():
     return str(BINARY)
 
 
-def serve_command(data, settings, cores, listen="127.0.0.1:0"):
+def serve_command(data, settings, cores, listen="127.0.0.1:0", options=()):
     command = [engine_binary(), "serve", "--data", str(data), "--listen", listen]
     if cores is not None:
         command += ["--cores", cores]
     for key, value in settings.items():
         command += ["--set", f"{key}={value}"]
-    return command
+    return command + [str(option) for option in options]
 
 
 class Engine:
     """One `sluice serve` process; ready once constructed. Close it through its Fleet."""
 
-    def __init__(self, data, log_path, settings, cores, environment, listen="127.0.0.1:0"):
+    def __init__(self, data, log_path, settings, cores, environment, listen="127.0.0.1:0",
+                 options=()):
         self.data = data
         self.log_path = log_path
         self.was_signalled = False
         self.printed = b""
         with open(log_path, "wb") as log:
             self.process = subprocess.Popen(
-                serve_command(data, settings, cores, listen),
+                serve_command(data, settings, cores, listen, options),
                 stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=log,
                 env={**os.environ, **environment})
         try:
@@ -130,6 +131,23 @@ class Engine:
         tasks = pathlib.Path(f"/proc/{self.pid}/task")
         return sorted((task / "comm").read_text().strip() for task in tasks.iterdir())
 
+    def reload(self):
+        """SIGHUP; does not wait."""
+        self.process.send_signal(signal.SIGHUP)
+
+    def wait_for_log(self, pattern, count=1, timeout_s=START_S):
+        """Returns when `pattern` (a regular expression) stands in the log `count` times."""
+        deadline = time.monotonic() + timeout_s
+        while len(re.findall(pattern, self.log())) < count:
+            if time.monotonic() > deadline:
+                raise EngineFailed(f"no {count} times {pattern!r} in the log\n{self.log_tail()}")
+            time.sleep(0.01)  # a log file gives no event
+
+    def admin_address(self):
+        """Of the --admin listener."""
+        found = re.search(r"event=admin listen=http://([0-9.]+):(\d+)", self.log())
+        return found[1], int(found[2])
+
     def log(self):
         return self.log_path.read_text(errors="replace")
 
@@ -168,10 +186,12 @@ class Fleet:
         self.directory = directory
         self.engines = []
 
-    def start(self, data, settings=None, cores=None, environment=None):
-        """Starts an engine on the directory `data` and returns it when it is ready."""
+    def start(self, data, settings=None, cores=None, environment=None, options=()):
+        """Starts an engine on the directory `data` and returns it when it is ready; `options` are
+        further words of its command line."""
         log_path = self.directory / f"engine-{len(self.engines)}.log"
-        engine = Engine(data, log_path, settings or {}, cores, environment or {})
+        engine = Engine(data, log_path, settings or {}, cores, environment or {},
+                        options=options)
         self.engines.append(engine)
         return engine
 
@@ -186,10 +206,10 @@ class Fleet:
             raise EngineFailed("\n".join(faults))
 
 
-def serve_to_exit(data, settings=None):
+def serve_to_exit(data, settings=None, listen="127.0.0.1:0", options=()):
     """Runs `serve` where it must refuse; returns the completed process, output as text."""
     return subprocess.run(
-        serve_command(data, settings or {}, None), stdin=subprocess.DEVNULL,
+        serve_command(data, settings or {}, None, listen, options), stdin=subprocess.DEVNULL,
         capture_output=True, text=True, timeout=START_S)
 
 

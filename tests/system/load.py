@@ -26,7 +26,7 @@ class Transport:
     """How forms travel. `pieces` turns a body into the sends of one request; `burst` says how many
     requests are written before responses are read, in one send when there are several."""
     name: str
-    pieces: typing.Callable  # (body, random) -> list of bytes
+    pieces: typing.Callable  # (body, random, headers) -> list of bytes
     burst: typing.Callable = lambda random: 1  # (random) -> count
     idle_connections: int = 0  # open beside those with load
 
@@ -41,21 +41,21 @@ def _split_at_random(whole, random):
     return [whole[start:end] for start, end in zip([0, *cuts], [*cuts, len(whole)])]
 
 
-def _one_piece(body, _random):
-    return [client.post(body)]
+def _one_piece(body, _random, headers):
+    return [client.post(body, headers)]
 
 
-def _chunked(body, random):
-    return [client.post_chunked(body, _random_chunk_sizes(body, random))]
+def _chunked(body, random, headers):
+    return [client.post_chunked(body, _random_chunk_sizes(body, random), headers)]
 
 
 _next_boundary = itertools.count()
 
 
-def _split(body, random):
+def _split(body, random, headers):
     """In two at a boundary that moves on by a byte from request to request, so that a few thousand
     requests are split at each; then one of the two in more pieces."""
-    whole = client.post(body)
+    whole = client.post(body, headers)
     cut = next(_next_boundary) % (len(whole) - 1) + 1
     first, second = whole[:cut], whole[cut:]
     if len(second) > 6:
@@ -107,12 +107,14 @@ class _Connection:
 
 
 class Load:
-    """Sends forms of `ledger` to `address`; `run` once or several times, from one thread.
+    """Sends forms of `ledger` to `address`; `run` once or several times, from one thread. Each
+    request has `headers` (name, value) beside its own.
     `refused` counts the 503 answers that came after the trigger fired; before, they are faults."""
 
-    def __init__(self, address, ledger, random, transport=PLAIN, connections=16):
+    def __init__(self, address, ledger, random, transport=PLAIN, connections=16,
+                 headers=()):
         self.address, self.ledger, self.random = address, ledger, random
-        self.transport, self.connections = transport, connections
+        self.transport, self.connections, self.headers = transport, connections, headers
         self.acks = self.sends = self.refused = 0
 
     def run(self, indexes, trigger=None):
@@ -169,7 +171,8 @@ class Load:
             return
         indexes = [self.queue.popleft() for _ in range(count)]
         pieces = [piece for index in indexes
-                  for piece in self.transport.pieces(self.ledger.forms[index], self.random)]
+                  for piece in self.transport.pieces(self.ledger.forms[index], self.random,
+                                                     self.headers)]
         connection.pieces.extend(pieces if count == 1 else [b"".join(pieces)])
         connection.awaiting.extend(indexes)
         connection.requests_in_pieces = count

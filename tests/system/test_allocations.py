@@ -15,6 +15,7 @@ import pytest
 
 import forms
 import harness
+from credential_file import CredentialFile, bearer, entry
 from ledger import Ledger, check_directory
 from load import CHUNKED, PIPELINED, PLAIN, SPLIT, Load
 
@@ -90,27 +91,38 @@ def test_the_counter_counts_a_thread_with_a_data_plane_name(counter, tmp_path):
     assert rows["sluice-wk-ctl"]["lock"] >= 1
 
 
-@pytest.mark.parametrize("segment_bytes", [64 << 20, 4 << 20], ids=["one-segment", "rolling"])
+@pytest.mark.parametrize("segment_bytes,token", [(64 << 20, None), (4 << 20, None),
+                                                 (64 << 20, "a-token")],
+                         ids=["one-segment", "rolling", "credentials"])
 def test_steady_requests_allocate_and_lock_nothing_on_the_data_plane(
-        fleet, tmp_path, seeded, counter, segment_bytes):
+        fleet, tmp_path, seeded, counter, segment_bytes, token):
     counts = tmp_path / "counts"
     data = tmp_path / "data"
+    file = CredentialFile(tmp_path / "c.yaml", [entry("a", token or "")])
     engine = fleet.start(data, {"segment_bytes": segment_bytes},
-                         environment=environment(counter, counts))
+                         environment=environment(counter, counts),
+                         options=file.options if token else [])
     for prefix in DATA_PLANE:
         assert any(name.startswith(prefix) for name in engine.thread_names())
     assert read_counts(counts)["other"]["malloc"] > 0
 
     ledger = Ledger(forms.synthetic(WARM_UP + STEADY))
-    load = {transport: Load(engine.address, ledger, seeded, transport, connections=64)
+    headers = [bearer(token)] if token else []
+    load = {transport: Load(engine.address, ledger, seeded, transport, 64, headers)
             for transport in (PLAIN, PIPELINED, CHUNKED, SPLIT)}
     for number, transport in enumerate(load):
         load[transport].run(range(number, WARM_UP, len(load)))
+    if token:  # replaced objects are the control thread's to free
+        engine.reload()
+        engine.wait_for_log("event=reloaded")
     before = data_plane(read_counts(counts))
     for transport in (CHUNKED, SPLIT, PLAIN):
         first = WARM_UP + 1000 * list(load).index(transport)
         load[transport].run(range(first, first + 1000))
     load[PIPELINED].run(ledger.unacknowledged())
+    if token:
+        engine.reload()
+        engine.wait_for_log("event=reloaded", 2)
     after = data_plane(read_counts(counts))
 
     assert after == before
