@@ -1,7 +1,7 @@
 """CPU time of the engine per acknowledged, durable submission, under load from wrk.
 
 usage: durable_load.py --sluice BINARY [--directory DIR] [--cores N] [--client-core N]
-                       [--rounds N] [--seconds N] [--connections LIST] [--json] [--tiny]
+                       [--rounds N] [--seconds N] [--connections LIST] [--credentials N] [--json] [--tiny]
 
 The engine runs on one core, wrk on another. Two kinds of request take turns on the same engine, for
 each number of connections, another one first in each round:
@@ -9,6 +9,11 @@ each number of connections, another one first in each round:
   durable   POST /v1/submissions with a body of 75 bytes: answered after the flush
   constant  GET /livez with the same headers and body: parsed, the body thrown away, a constant
             answered, nothing stored; near the C0 of DESIGN, but its response is shorter
+
+With --credentials a second engine on the same core asks for tokens, N of them in its file, and a
+third kind goes to it:
+
+  token     as durable, with an Authorization header
 
 CPU time is utime + stime of /proc/PID/stat: all threads of the engine, its kernel helpers too.
 Afterwards `sluice verify` must find every segment valid and no fewer records than 201s. The data
@@ -18,6 +23,7 @@ Exit code: 0, 1 when a request failed or a record is missing, 77 without wrk. Ne
 """
 
 import argparse
+import hashlib
 import json
 import os
 import platform
@@ -43,6 +49,7 @@ WRK_SCRIPT = """
 wrk.method = "%(method)s"
 wrk.path = "%(path)s"
 wrk.headers["Content-Type"] = "application/json"
+%(headers)s
 wrk.body = %(body)s
 function done(summary, latency, requests)
   local e = summary.errors
@@ -52,7 +59,9 @@ function done(summary, latency, requests)
     latency:percentile(50), latency:percentile(99)))
 end
 """
-KINDS = {"durable": ("POST", "/v1/submissions"), "constant": ("GET", "/livez")}
+KINDS = {"durable": ("POST", "/v1/submissions"), "constant": ("GET", "/livez"),
+         "token": ("POST", "/v1/submissions")}
+TOKEN = "sluice_" + "k" * 43
 
 
 class Failed(Exception):
@@ -62,10 +71,11 @@ class Failed(Exception):
 class Engine:
     """One `sluice serve` on one core."""
 
-    def __init__(self, binary, data, core):
+    def __init__(self, binary, data, core, more=()):
         self.printed = b""
         self.process = subprocess.Popen(
-            [binary, "serve", "--data", data, "--listen", "127.0.0.1:0", "--cores", str(core)],
+            [binary, "serve", "--data", data, "--listen", "127.0.0.1:0", "--cores", str(core),
+             *more],
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
             preexec_fn=lambda: os.sched_setaffinity(0, {core}))
         self.url = self._wait_for_ready()
@@ -110,7 +120,9 @@ class Load:
             self.scripts[kind] = os.path.join(directory, f"{kind}.lua")
             with open(self.scripts[kind], "w", encoding="ascii") as file:
                 file.write(WRK_SCRIPT % {"method": method, "path": path,
-                                         "body": f"[[{BODY.decode()}]]"})
+                                         "body": f"[[{BODY.decode()}]]",
+                                         "headers": f'wrk.headers["Authorization"] = "Bearer {TOKEN}"'
+                                         if kind == "token" else ""})
 
     def run(self, url, kind, connections, seconds):
         command = [self.wrk, "-t1", f"-c{connections}", f"-d{seconds}s", "--timeout", "30s",
@@ -140,16 +152,21 @@ def measure_round(engine, load, kind, connections, seconds):
     }
 
 
-def measure_all(engine, load, options):
-    """Rounds of every side; {(connections, kind): [round, ...]}."""
-    sides = [(connections, kind) for connections in options.connections for kind in KINDS]
+def measure_all(engines, load, options):
+    """Rounds of every side; {(connections, kind): [round, ...]}, and how many were acknowledged by
+    the first engine."""
+    kinds = [kind for kind in KINDS if kind != "token" or options.credentials]
+    sides = [(connections, kind) for connections in options.connections for kind in kinds]
     rounds = {side: [] for side in sides}
     acknowledged = 0
     if not options.tiny:
-        acknowledged += load.run(engine.url, "durable", 64, 1)["responses"]  # warms up
+        acknowledged += load.run(engines[0].url, "durable", 64, 1)["responses"]  # warms up
+        if options.credentials:
+            load.run(engines[1].url, "token", 64, 1)
     for number in range(options.rounds):
         turn = number % len(sides)
         for connections, kind in sides[turn:] + sides[:turn]:
+            engine = engines[1 if kind == "token" else 0]
             measured = measure_round(engine, load, kind, connections, options.seconds)
             rounds[connections, kind].append(measured)
             acknowledged += measured["responses"] if kind == "durable" else 0
@@ -166,6 +183,18 @@ def verify(binary, data, acknowledged):
     if records < acknowledged:
         raise Failed(f"{acknowledged} submissions were acknowledged, {records} are there")
     return records, records / batches
+
+
+def write_credentials(directory, count):
+    """A file of `count` credentials, one of which is TOKEN's."""
+    path = os.path.join(directory, "credentials.yaml")
+    with open(path, "w", encoding="ascii", opener=lambda *a: os.open(*a, 0o600)) as file:
+        file.write("credentials:\n")
+        for number in range(count):
+            token = TOKEN if number == 0 else f"token {number}"
+            digest = hashlib.sha256(token.encode()).hexdigest()
+            file.write(f"- {{name: n{number}, scopes: [ingest], sha256: {digest}}}\n")
+    return path
 
 
 def cpu_model():
@@ -229,6 +258,7 @@ def take_options():
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--seconds", type=int, default=4)
     parser.add_argument("--connections", default="64,512")
+    parser.add_argument("--credentials", type=int, default=0)
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--tiny", action="store_true")
     options = parser.parse_args()
@@ -249,14 +279,20 @@ def main():
     with tempfile.TemporaryDirectory(prefix="durable-load-", dir=options.directory) as directory:
         data = os.path.join(directory, "data")
         load = Load(wrk, directory, options.client_core)
-        engine = Engine(options.sluice, data, options.cores)
+        engines = [Engine(options.sluice, data, options.cores)]
         try:
-            rounds, acknowledged = measure_all(engine, load, options)
-            engine.stop()
+            if options.credentials:
+                file = write_credentials(directory, options.credentials)
+                engines.append(Engine(options.sluice, os.path.join(directory, "data-token"),
+                                      options.cores, ["--credentials", file]))
+            rounds, acknowledged = measure_all(engines, load, options)
+            for engine in engines:
+                engine.stop()
         finally:
-            if engine.process.poll() is None:
-                engine.process.kill()
-            engine.process.wait()
+            for engine in engines:
+                if engine.process.poll() is None:
+                    engine.process.kill()
+                engine.process.wait()
         records, batch_records = verify(options.sluice, data, acknowledged)
     report = summarize(rounds, records, batch_records, acknowledged, options)
     if options.json:
