@@ -243,6 +243,14 @@ int config_check(const struct config *config, struct base_error *error)
         result = check_power_of_two(config->receive_buffers_max, "receive_buffers_max", error);
     if (result < 0)
         return result;
+    if ((config->tls_certificate[0] == '\0') != (config->tls_key[0] == '\0'))
+        return base_error_set(error, -EINVAL,
+                              "tls_certificate and tls_key go together; one of "
+                              "them is missing");
+    if (config->tls_certificate[0] == '\0' &&
+        (config->tls_client_ca[0] != '\0' || config->tls_client_auth[0] != '\0'))
+        return base_error_set(error, -EINVAL,
+                              "tls_client_ca and tls_client_auth need tls_certificate and tls_key");
     if (config->segment_bytes % SEGMENT_BLOCK_BYTES != 0 ||
         config->batch_bytes_max % SEGMENT_BLOCK_BYTES != 0)
         return base_error_set(error, -EINVAL,

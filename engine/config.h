@@ -73,7 +73,12 @@
 /* X(key, reason): texts, none by default. */
 #define SLUICE_CONFIG_TEXT_EACH(X)                                                                 \
     X(credentials, "file of bearer tokens (see `sluice token`), reloaded on SIGHUP; without one "  \
-                   "nobody is asked for a token, and the engine listens on loopback only")
+                   "nobody is asked for a token, and the engine listens on loopback only")         \
+    X(tls_certificate, "file with the certificate chain in PEM, the server's own first; with "     \
+                       "tls_key, both listeners speak TLS 1.2 and 1.3; reloaded on SIGHUP")        \
+    X(tls_key, "file with the private key in PEM, not readable by others")                         \
+    X(tls_client_ca, "file with the certificates in PEM that sign those of clients")               \
+    X(tls_client_auth, "certificates of clients: none, optional or required")
 
 #define CONFIG_TEXT_BYTES 1024 /* of a text with its NUL; room for a path */
 

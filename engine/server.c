@@ -11,6 +11,7 @@
 #include "gate.h"
 #include "housekeeping.h"
 #include "ingress/ingress.h"
+#include "ingress/tls_memory.h"
 #include "state.h"
 #include "topology.h"
 #include "worker.h"
@@ -497,6 +498,26 @@ static int load_credentials(struct server *server, struct base_error *error)
     return 0;
 }
 
+static int load_tls(struct server *server, struct base_error *error)
+{
+    struct state *state = &server->state;
+    const struct config *config = &server->options->config;
+    if (config->tls_certificate[0] == '\0') {
+        if (!ingress_address_is_loopback(&server->options->listen))
+            base_log(BASE_LOG_WARNING, "clear-text",
+                     "message=\"tokens and submissions travel in clear text; configure "
+                     "tls_certificate and tls_key, or put a proxy with TLS in front\"");
+        return 0;
+    }
+    if (!ingress_tls_memory_install())
+        base_log(BASE_LOG_WARNING, "tls-memory",
+                 "message=\"OpenSSL was in use before; each record allocates\"");
+    const struct reload_kind kind = {"tls", config, ingress_tls_load, ingress_tls_destroy};
+    int result = reload_add(&state->reload, &kind, &state->tls, error);
+    state->speaks_tls = result == 0;
+    return result;
+}
+
 static int setup(struct server *server, struct base_error *error)
 {
     int result = topology_discover(&server->topology, server->options->cores, error);
@@ -512,6 +533,8 @@ static int setup(struct server *server, struct base_error *error)
     server->housekeeping.count = server->topology.count;
     segment_prepare_init(&server->housekeeping.preparation);
     result = load_credentials(server, error);
+    if (result == 0)
+        result = load_tls(server, error);
     if (result == 0)
         result = block_signals(server, error);
     if (result == 0)

@@ -37,6 +37,8 @@ struct state {
 
     bool asks_for_credentials;      /* fixed at start: a reload cannot switch it off */
     struct reload_slot credentials; /* struct credentials */
+    bool speaks_tls;                /* the same */
+    struct reload_slot tls;         /* SSL_CTX */
 };
 
 /* Numbers of the readers of reloadable objects: workers, ingresses, the admin listener's ingress
@@ -64,6 +66,17 @@ static inline const struct credentials *state_credentials(const struct state *st
     const struct credentials *credentials = reload_current(&state->credentials);
     CHECK(credentials != NULL); /* else everybody would be let in */
     return credentials;
+}
+
+/* The TLS context (SSL_CTX) for new connections, valid until the next state_pass; NULL: plain TCP.
+ * OpenSSL counts references in it, so it is not const. */
+static inline struct ssl_ctx_st *state_tls(const struct state *state)
+{
+    if (!state->speaks_tls)
+        return NULL;
+    const void *context = reload_current(&state->tls);
+    CHECK(context != NULL); /* else connections would be in clear text */
+    return (struct ssl_ctx_st *)(uintptr_t)context;
 }
 
 /* Wakes the control thread. Any thread; rare events only, it is a system call. */

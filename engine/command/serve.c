@@ -17,7 +17,8 @@ static void announce(const struct server_options *options)
 {
     char address[INGRESS_ADDRESS_TEXT_BYTES];
     ingress_address_format(&options->listen, address);
-    printf("sluice: ready on http://%s\n", address);
+    printf("sluice: ready on %s://%s\n",
+           options->config.tls_certificate[0] != '\0' ? "https" : "http", address);
     fflush(stdout);
 }
 

@@ -41,10 +41,13 @@ struct ingress_connection *ingress_connection_open(struct ingress *ingress, int 
     connection->in_use = true;
     connection->held_first = connection->held_last = INGRESS_HELD_NONE;
     connection->send_buffer = INGRESS_SEND_BUFFER_NONE;
-    if (ingress->draining) {
+    SSL_CTX *context = state_tls(ingress->state);
+    bool over =
+        ingress->connection_count - ingress->free_connection_count > ingress->connections_max;
+    if (ingress->draining || (context != NULL && over) ||
+        (context != NULL && !ingress_tls_begin(context, connection))) {
         ingress_connection_abort(ingress, connection);
-    } else if (ingress->connection_count - ingress->free_connection_count >
-               ingress->connections_max) {
+    } else if (over) {
         connection->last_words = BASE_PROBLEM_OVERLOADED;
         connection->stop_input = true;
     }
@@ -102,6 +105,18 @@ static void release_first_held(struct ingress *ingress, struct ingress_connectio
     ingress_buffers_give_back(&ingress->buffers, id);
 }
 
+/* Up to `bytes` bytes from the socket. False: the rest has to wait; with TLS that may be something
+ * decrypted, so that nothing of `bytes` is left. */
+static bool take_in(struct ingress *ingress, struct ingress_connection *connection,
+                    const char *data, uint32_t bytes, uint32_t *consumed_out, bool *progress_out)
+{
+    if (connection->tls.session != NULL)
+        return ingress_tls_intake(ingress, connection, data, bytes, consumed_out, progress_out);
+    *consumed_out = (uint32_t)ingress_intake(ingress, connection, data, bytes);
+    *progress_out = *consumed_out > 0;
+    return *consumed_out == bytes;
+}
+
 /* Goes on with held input; true when some of it was consumed. */
 static bool resume_held(struct ingress *ingress, struct ingress_connection *connection)
 {
@@ -111,11 +126,13 @@ static bool resume_held(struct ingress *ingress, struct ingress_connection *conn
         const char *data = (const char *)ingress->buffers.receive_memory +
                            (size_t)id * ingress->buffers.receive_bytes;
         uint32_t bytes = ingress->held_bytes[id] - connection->held_offset;
-        size_t consumed =
-            ingress_intake(ingress, connection, data + connection->held_offset, bytes);
-        progress = progress || consumed > 0;
-        if (consumed < bytes) {
-            connection->held_offset += (uint32_t)consumed;
+        uint32_t consumed;
+        bool moved;
+        bool done =
+            take_in(ingress, connection, data + connection->held_offset, bytes, &consumed, &moved);
+        progress = progress || moved;
+        if (!done) {
+            connection->held_offset += consumed;
             break;
         }
         release_first_held(ingress, connection);
@@ -127,13 +144,14 @@ static void take_bytes(struct ingress *ingress, struct ingress_connection *conne
                        uint32_t bytes)
 {
     const char *data = ingress_buffers_received(&ingress->buffers, id);
-    size_t consumed = 0;
+    uint32_t consumed = 0;
+    bool done = false, progress;
     if (connection->held_first == INGRESS_HELD_NONE)
-        consumed = ingress_intake(ingress, connection, data, bytes);
-    if (consumed == bytes)
+        done = take_in(ingress, connection, data, bytes, &consumed, &progress);
+    if (done)
         ingress_buffers_give_back(&ingress->buffers, id);
     else
-        hold(ingress, connection, id, bytes, (uint32_t)consumed);
+        hold(ingress, connection, id, bytes, consumed);
 }
 
 static void starve(struct ingress *ingress, struct ingress_connection *connection)
@@ -215,6 +233,7 @@ static void return_send_buffer(struct ingress *ingress, struct ingress_connectio
         return;
     ingress_buffers_return_send(&ingress->buffers, connection->send_buffer);
     connection->send_buffer = INGRESS_SEND_BUFFER_NONE;
+    connection->send_bytes = 0;
 }
 
 void ingress_connection_wake_waiting(struct ingress *ingress)
@@ -297,6 +316,39 @@ static bool has_output(const struct ingress_connection *connection)
            (connection->continue_wanted && connection->pipeline_head == connection->filling);
 }
 
+/* With TLS there may be more to send than responses: what the session wrote into the buffer. */
+static void send_sealed(struct ingress *ingress, struct ingress_connection *connection)
+{
+    struct ingress_tls_state *tls = &connection->tls;
+    struct base_text plain;
+    if (has_output(connection) && connection->send_buffer == INGRESS_SEND_BUFFER_NONE) {
+        connection->send_buffer = ingress_buffers_take_send(&ingress->buffers);
+        connection->send_bytes = connection->send_done = 0;
+        tls->wants_buffer = connection->send_buffer == INGRESS_SEND_BUFFER_NONE;
+    }
+    if (tls->wants_buffer) {
+        tls->wants_buffer = false;
+        wait_for_send_buffer(ingress, connection);
+    }
+    if (connection->send_buffer == INGRESS_SEND_BUFFER_NONE) {
+        if (tls->failed) /* not even an alert */
+            ingress_connection_abort(ingress, connection);
+        return;
+    }
+    ingress_tls_plain(ingress, connection, &plain);
+    if (plain.capacity > 0)
+        write_responses(ingress, connection, &plain);
+    if (plain.capacity > 0 && !ingress_tls_seal(connection, &plain))
+        tls->failed = true;
+    if (connection->send_bytes > 0) {
+        start_send(ingress, connection);
+    } else {
+        return_send_buffer(ingress, connection);
+        if (tls->failed)
+            ingress_connection_abort(ingress, connection);
+    }
+}
+
 static void send_ready(struct ingress *ingress, struct ingress_connection *connection)
 {
     if (connection->aborted || connection->close_queued) {
@@ -304,7 +356,13 @@ static void send_ready(struct ingress *ingress, struct ingress_connection *conne
             leave_pipeline(ingress, connection);
         return;
     }
-    if (connection->sending || !has_output(connection))
+    if (connection->sending)
+        return;
+    if (connection->tls.session != NULL) {
+        send_sealed(ingress, connection);
+        return;
+    }
+    if (!has_output(connection))
         return;
     connection->send_buffer = ingress_buffers_take_send(&ingress->buffers);
     if (connection->send_buffer == INGRESS_SEND_BUFFER_NONE) {
@@ -335,6 +393,8 @@ void ingress_connection_sent(struct ingress *ingress, struct ingress_connection 
         start_send(ingress, connection); /* a partial send goes on where it stopped */
     else
         return_send_buffer(ingress, connection);
+    if (connection->tls.failed && !connection->sending)
+        ingress_connection_abort(ingress, connection); /* the alert is out */
     ingress_connection_settle_later(ingress, connection);
 }
 
@@ -362,6 +422,8 @@ void ingress_connection_abort(struct ingress *ingress, struct ingress_connection
     }
     while (connection->held_first != INGRESS_HELD_NONE)
         release_first_held(ingress, connection);
+    if (!connection->sending) /* a session may have written something that will not be sent */
+        return_send_buffer(ingress, connection);
     ingress_connection_settle_later(ingress, connection);
 }
 
@@ -409,6 +471,7 @@ static void free_slot(struct ingress *ingress, struct ingress_connection *connec
     ingress_deadline_set(&ingress->deadlines, &connection->deadline, INGRESS_DEADLINE_NONE, 0, 0);
     CHECK(connection->held_first == INGRESS_HELD_NONE);
     CHECK(connection->send_buffer == INGRESS_SEND_BUFFER_NONE);
+    ingress_tls_end(connection);
     connection->in_use = false;
     connection->magic = 0;
     ingress->free_connections[ingress->free_connection_count++] = connection->index;
@@ -435,6 +498,12 @@ static void end_if_finished(struct ingress *ingress, struct ingress_connection *
     if (!input_over || connection->pipeline_head != NULL || connection->sending ||
         connection->last_words != BASE_PROBLEM_NONE)
         return;
+    if (connection->tls.session != NULL) {
+        ingress_tls_say_goodbye(connection);
+        send_sealed(ingress, connection);
+        if (connection->sending || connection->aborted)
+            return; /* its completion, or the abort, brings us back here */
+    }
     if (connection->peer_closed) {
         close_descriptor(ingress, connection);
     } else if (!connection->lingering) {
@@ -455,6 +524,8 @@ static enum ingress_deadline_kind deadline_of(const struct ingress_connection *c
         return INGRESS_DEADLINE_SEND;
     if (connection->filling != NULL)
         return INGRESS_DEADLINE_BODY;
+    if (connection->tls.session != NULL && !connection->tls.established)
+        return INGRESS_DEADLINE_HEADER; /* a handshake counts as part of the first header section */
     if (connection->pipeline_head != NULL || connection->held_first != INGRESS_HELD_NONE)
         return INGRESS_DEADLINE_NONE; /* it is our turn */
     if (!ingress_http_is_idle(&connection->http))
@@ -481,6 +552,10 @@ void ingress_connection_settle(struct ingress *ingress, struct ingress_connectio
         drop_truncated(ingress, connection);
         send_ready(ingress, connection);
     } while (resume_held(ingress, connection));
+    if (connection->tls.wants_buffer) { /* what was held goes on when there is one */
+        connection->tls.wants_buffer = false;
+        wait_for_send_buffer(ingress, connection);
+    }
     if (!connection->close_queued)
         end_if_finished(ingress, connection);
     bool paused = connection->held_first != INGRESS_HELD_NONE;
@@ -503,7 +578,8 @@ void ingress_connection_expired(struct ingress *ingress, struct ingress_connecti
     CHECK_OBJECT(connection, INGRESS_CONNECTION_MAGIC);
     enum ingress_deadline_kind kind = (enum ingress_deadline_kind)connection->deadline.kind;
     ingress_deadline_set(&ingress->deadlines, &connection->deadline, INGRESS_DEADLINE_NONE, 0, 0);
-    if (kind == INGRESS_DEADLINE_HEADER)
+    bool handshake = connection->tls.session != NULL && !connection->tls.established;
+    if (kind == INGRESS_DEADLINE_HEADER && !handshake)
         ingress_intake_refuse(ingress, connection, BASE_PROBLEM_REQUEST_TIMEOUT,
                               "the header section did not arrive within header_deadline_ms");
     else if (kind == INGRESS_DEADLINE_BODY)

@@ -14,6 +14,7 @@
 #include "ingress/deadline.h"
 #include "ingress/http.h"
 #include "ingress/request.h"
+#include "ingress/tls.h"
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -22,6 +23,16 @@
 #define INGRESS_HELD_NONE        UINT16_MAX
 
 struct ingress;
+
+struct ingress_tls_state {
+    SSL *session;   /* NULL: plain TCP */
+    const char *in; /* received, not decrypted yet; while the session is being fed */
+    uint32_t in_bytes;
+    bool established;  /* the handshake is over */
+    bool failed;       /* nothing more can be received or sent, but for an alert */
+    bool said_goodbye; /* close_notify */
+    bool wants_buffer; /* it had something to send, and no send buffer was free */
+};
 
 struct ingress_connection {
     uint32_t magic;
@@ -59,6 +70,7 @@ struct ingress_connection {
     uint32_t send_buffer; /* INGRESS_SEND_BUFFER_NONE without one */
     uint32_t send_bytes, send_done;
 
+    struct ingress_tls_state tls;
     struct ingress_deadline deadline;
     struct ingress_http http;
 };

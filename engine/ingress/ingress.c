@@ -62,6 +62,17 @@ static int reserve_connections(struct ingress *ingress, struct budget *budget,
     return 0;
 }
 
+static int reserve_tls(struct ingress *ingress, struct budget *budget, struct base_error *error)
+{
+    uint64_t bytes = ingress->config->send_buffer_bytes;
+    bytes = bytes > INGRESS_TLS_PLAIN_BYTES ? bytes : INGRESS_TLS_PLAIN_BYTES;
+    ingress->tls_plain = budget_reserve(budget, "decrypted bytes", 1, bytes,
+                                        "per ingress: a record in or responses out", error);
+    budget_note(budget, "TLS sessions", ingress->connections_max, INGRESS_TLS_CONNECTION_BYTES,
+                "connections_max, by OpenSSL in each handshake, not reserved; an estimate");
+    return ingress->tls_plain == NULL ? error->code : 0;
+}
+
 int ingress_init(struct ingress *ingress, uint16_t index, enum ingress_role role, int listen_fd,
                  struct state *state, struct budget *budget, struct base_error *error)
 {
@@ -89,7 +100,9 @@ int ingress_init(struct ingress *ingress, uint16_t index, enum ingress_role role
     int result = ingress_buffers_reserve(&ingress->buffers, &own, budget, error);
     if (result == 0)
         result = ingress_requests_reserve(&ingress->requests, &own, index, budget, error);
-    return result < 0 ? result : reserve_connections(ingress, budget, error);
+    if (result == 0)
+        result = reserve_connections(ingress, budget, error);
+    return result < 0 || !state->speaks_tls ? result : reserve_tls(ingress, budget, error);
 }
 
 int ingress_open(struct ingress *ingress, struct base_error *error)

@@ -46,6 +46,7 @@ struct ingress {
     struct ingress_deadlines deadlines;
     struct ingress_http_limits http_limits;
     struct base_random random;
+    char *tls_plain; /* NULL without TLS: what was decrypted or is to be encrypted, within a call */
     struct base_problem scratch_problem; /* where the parser explains itself */
 
     struct ingress_connection *settle_first;           /* to be settled at the end of the round */

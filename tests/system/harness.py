@@ -29,7 +29,7 @@ COMMAND_S = 60.0 * TIME_FACTOR
 # was sent on others before it has been received; and one journal.
 ONE_CORE = str(min(os.sched_getaffinity(0)))
 
-READY_LINE = re.compile(rb"sluice: ready on http://(127\.0\.0\.1):(\d+)\n")
+READY_LINE = re.compile(rb"sluice: ready on https?://(127\.0\.0\.1):(\d+)\n")
 REPORTS = re.compile(r"ERROR: \w+Sanitizer|WARNING: ThreadSanitizer|runtime error:|LeakSanitizer")
 
 
