@@ -96,6 +96,8 @@ static void format_record(struct base_text *text, const struct sluice_record *re
     findings(text, record);
     if (record->credential.data != NULL)
         member(text, "credential", record->credential);
+    if (record->registry_version.data != NULL)
+        member(text, "registryVersion", record->registry_version);
     base_text_string(text, ",\"kind\":\"");
     base_text_string(text, kinds[record->kind]);
     base_text_string(text, "\",\"body\":");

@@ -29,9 +29,12 @@ static const struct field_place places[] = {
     {SEGMENT_FIELD_REASON, RECORD_REASON_BYTES_MAX, offsetof(struct record_envelope, reason)},
     {SEGMENT_FIELD_CREDENTIAL, RECORD_CREDENTIAL_BYTES_MAX,
      offsetof(struct record_envelope, credential)},
+    {SEGMENT_FIELD_REGISTRY_VERSION, RECORD_REGISTRY_VERSION_BYTES_MAX,
+     offsetof(struct record_envelope, registry_version)},
 };
 
-#define PLACE_COUNT (sizeof(places) / sizeof(places[0]))
+#define PLACE_COUNT           (sizeof(places) / sizeof(places[0]))
+#define PLACES_BEFORE_FINDING 11 /* findings stand between tags 11 and 13 */
 
 static const struct record_text *text_at(const struct record_envelope *envelope, size_t offset)
 {
@@ -75,23 +78,32 @@ static uint8_t *put_field(uint8_t *at, uint16_t tag, const struct record_text *t
     return at + sizeof(header) + text->bytes;
 }
 
-static uint8_t *put_fields(uint8_t *at, const struct record_envelope *envelope,
-                           uint32_t *field_count_out)
+/* The texts of places[first] up to but not including places[end]. */
+static uint8_t *put_texts(uint8_t *at, const struct record_envelope *envelope, size_t first,
+                          size_t end, uint32_t *count)
 {
-    uint32_t count = envelope->finding_count;
-    for (size_t i = 0; i < PLACE_COUNT; i++) {
+    for (size_t i = first; i < end; i++) {
         const struct record_text *text = text_at(envelope, places[i].offset);
         if (text->data == NULL)
             continue;
         CHECK(text->bytes <= places[i].bytes_max);
         at = put_field(at, places[i].tag, text);
-        count++;
+        (*count)++;
     }
+    return at;
+}
+
+static uint8_t *put_fields(uint8_t *at, const struct record_envelope *envelope,
+                           uint32_t *field_count_out)
+{
+    uint32_t count = envelope->finding_count;
+    at = put_texts(at, envelope, 0, PLACES_BEFORE_FINDING, &count);
     CHECK(envelope->finding_count <= RECORD_FINDING_COUNT_MAX);
     for (uint32_t i = 0; i < envelope->finding_count; i++) {
         CHECK(envelope->findings[i].bytes <= RECORD_FINDING_BYTES_MAX);
         at = put_field(at, SEGMENT_FIELD_FINDING, &envelope->findings[i]);
     }
+    at = put_texts(at, envelope, PLACES_BEFORE_FINDING, PLACE_COUNT, &count);
     *field_count_out = count;
     return at;
 }

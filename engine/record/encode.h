@@ -16,7 +16,9 @@
 #define RECORD_FINDING_COUNT_MAX    16
 #define RECORD_CREDENTIAL_BYTES_MAX 128 /* a credential's name */
 
-/* What goes into a record; the order of `texts` is that of the tags in segment/format.h. */
+#define RECORD_REGISTRY_VERSION_BYTES_MAX 64
+
+/* What goes into a record; a text whose .data is NULL is absent. */
 struct record_envelope {
     uint8_t kind;  /* enum segment_record_kind */
     uint8_t flags; /* enum segment_record_flags */
@@ -27,9 +29,10 @@ struct record_envelope {
     uint8_t trace_id[16];
     uint8_t body_sha256[SEGMENT_HASH_BYTES];
     struct record_text submission_id, study_id, center_id, patient_id, instrument, form_version,
-        visit, timezone, amends, reason, credential; /* .data NULL: absent */
+        visit, timezone, amends, reason, credential;
     struct record_text findings[RECORD_FINDING_COUNT_MAX];
     uint32_t finding_count;
+    struct record_text registry_version; /* of the registry that was checked against */
     const char *body;
     uint32_t body_bytes;
 };

@@ -139,8 +139,9 @@ enum segment_field {
     SEGMENT_FIELD_REASON = 10,
     SEGMENT_FIELD_CREDENTIAL = 11, /* name of the credential that wrote it */
     SEGMENT_FIELD_FINDING = 12, /* may repeat: the finding's code, then, behind a 0x00, details */
+    SEGMENT_FIELD_REGISTRY_VERSION = 13,
 };
-#define SEGMENT_FIELD_TAG_LAST 12
+#define SEGMENT_FIELD_TAG_LAST 13
 
 /* At the end of a sealed segment: this header, batch_count index entries, zeros, and the trailer in
  * the file's last 32 bytes. */

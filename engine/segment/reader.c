@@ -245,6 +245,7 @@ static void export_record(const struct record_envelope *envelope, uint32_t journ
         .reason = to_public(envelope->reason),
         .credential = to_public(envelope->credential),
         .finding_count = envelope->finding_count,
+        .registry_version = to_public(envelope->registry_version),
         .body = {envelope->body, envelope->body_bytes},
     };
     memcpy(record_out->trace_id, envelope->trace_id, sizeof(record_out->trace_id));

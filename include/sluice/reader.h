@@ -53,7 +53,8 @@ struct sluice_record {
     struct sluice_text credential; /* name of the one that wrote it; absent: none was asked for */
     struct sluice_text findings[SLUICE_FINDINGS_MAX]; /* code, then, behind a NUL byte, details */
     size_t finding_count;
-    struct sluice_text body; /* exactly as received */
+    struct sluice_text registry_version; /* of the registry it was checked against, if it was */
+    struct sluice_text body;             /* exactly as received */
 };
 
 #define SLUICE_FROM_NOW UINT64_MAX /* a sequence: behind what is durable when the reader opens */

@@ -61,6 +61,7 @@ TEXTS = {  # tag: (attribute of Record, bytes at most)
     9: ("amends", 128),
     10: ("reason", 2048),
     11: ("credential", 128),
+    13: ("registry_version", 64),
 }
 FINDING_BYTES_MAX = 192
 LOST_FINDING = "lost-to-damage"
@@ -225,6 +226,12 @@ class Record:
     amends: str | None = None
     reason: str | None = None
     credential: str | None = None
+    registry_version: str | None = None
+
+    def findings_as_json(self):
+        """Code, and details where there are some, as `sluice cat` has them."""
+        parts = [finding.split("\0", 1) for finding in self.findings]
+        return [dict(zip(("code", "detail"), part)) for part in parts]
 
     def as_json(self):
         return {
@@ -241,7 +248,8 @@ class Record:
             "sha256": self.body_sha256.hex(),
             "kind": self.kind,
             "credential": self.credential,
-            "findings": self.findings,
+            "findings": self.findings_as_json(),
+            "registryVersion": self.registry_version,
             "bodySha": hashlib.sha256(self.body).hexdigest(),
             "body": base64.b64encode(self.body).decode(),
         }

@@ -305,6 +305,7 @@ def test_fields_are_those_of_cat(look):
         for name in ["journal", "sequence", "receivedAt", "submissionId", "studyId", "centerId",
                      "patientId", "instrument", "traceId", "sha256", "kind", "findings"]:
             assert mine[name] == engines[name], name
+        assert mine["registryVersion"] == engines.get("registryVersion")
         assert engines["timestamp"] == device_timestamp(record)
         assert engines["body"] == json.loads(record.body)
 

@@ -46,7 +46,7 @@ static const struct place places[] = {
     PLACE(submission_id, 128), PLACE(study_id, 128),   PLACE(center_id, 128),
     PLACE(patient_id, 128),    PLACE(instrument, 256), PLACE(form_version, 128),
     PLACE(visit, 128),         PLACE(timezone, 128),   PLACE(amends, 128),
-    PLACE(reason, 2048),       PLACE(credential, 128),
+    PLACE(reason, 2048),       PLACE(credential, 128), PLACE(registry_version, 64),
 };
 #define PLACE_COUNT (sizeof(places) / sizeof(places[0]))
 
@@ -292,7 +292,7 @@ Test(encode, a_tag_of_a_later_version_is_skipped)
     at = add_field(at, SEGMENT_FIELD_PATIENT_ID, 9);
     at = add_field(at, 11, 33); /* between known ones */
     at = add_field(at, SEGMENT_FIELD_FINDING, 4);
-    at = add_field(at, 13, 21); /* behind them */
+    at = add_field(at, 14, 21); /* behind them */
     at = add_field(at, 65535, 0);
     size_t bytes = make_raw(fields, (size_t)(at - fields), 5);
     cr_assert_eq(record_decode(buffer, bytes, &found, &fault), bytes, "%s", fault);
@@ -305,7 +305,8 @@ Test(encode, a_tag_of_a_later_version_is_skipped)
 
 Test(encode, tags_that_do_not_ascend_are_refused)
 {
-    static const uint16_t pairs[][2] = {{2, 1}, {4, 4}, {12, 11}, {11, 11}, {13, 12}, {0, 1}};
+    static const uint16_t pairs[][2] = {{2, 1},   {4, 4},   {12, 11}, {11, 11},
+                                        {13, 12}, {13, 13}, {0, 1}};
     for (size_t i = 0; i < sizeof(pairs) / sizeof(pairs[0]); i++) {
         uint8_t fields[64], *at = fields;
         at = add_field(at, pairs[i][0], 3);
@@ -317,7 +318,7 @@ Test(encode, tags_that_do_not_ascend_are_refused)
 
 Test(encode, a_text_one_byte_beyond_its_limit_is_refused)
 {
-    static const uint16_t tags[] = {1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11};
+    static const uint16_t tags[] = {1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 13};
     static uint8_t fields[4096];
     for (size_t i = 0; i < PLACE_COUNT; i++) {
         uint8_t *at = add_field(fields, tags[i], (uint16_t)(places[i].bytes_max + 1));
