@@ -41,6 +41,8 @@ static const struct subcommand subcommands[] = {
     {"config", command_config,
      "config [--config FILE] [--set KEY=VALUE]...\n"
      "      print every limit with its value, range and reason"},
+    {"registry", command_registry,
+     "registry check PATH\n      load a study registry as `serve` would, and say what is in it"},
     {"version", command_version, "version\n      print the version"},
 };
 

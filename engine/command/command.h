@@ -22,6 +22,7 @@ int command_verify(int argc, char **argv);
 int command_repair(int argc, char **argv);
 int command_token(int argc, char **argv);
 int command_config(int argc, char **argv);
+int command_registry(int argc, char **argv);
 int command_version(int argc, char **argv);
 
 /* Whether `sluice repair` would mend something in the directory; reads only. */
