@@ -63,6 +63,7 @@ Test(decimal, the_least_bit_beyond_a_limit_counts)
     expect_compare("9.9999999999999999999999999999", 10000000, -1);
     expect_compare("-10.0000000000000000000000000001", -10000000, -1);
     expect_compare("-9.9999999999999999999999999999", -10000000, 1);
+    expect_compare("10.00000010000000000000000000", 10000000, 1);
     expect_compare("1e-300", 0, 1);
     expect_compare("-1e-300", 0, -1);
     expect_compare("0.1234565", 123456, 1);

@@ -584,6 +584,7 @@ Test(registry, items_are_found_whatever_the_hint)
                 record_registry_item(version, text_of(id), hint);
             cr_assert_eq(item, i < 512 ? &version->items[i] : NULL);
         }
+    cr_assert_eq(record_registry_item(version, text_of("Q7"), UINT32_MAX), &version->items[7]);
     for (unsigned word = 0; word < RECORD_REGISTRY_ITEM_WORDS; word++)
         cr_assert_eq(version->required[word], UINT64_MAX);
 }
