@@ -72,6 +72,8 @@
 
 /* X(key, reason): texts, none by default. */
 #define SLUICE_CONFIG_TEXT_EACH(X)                                                                 \
+    X(registry,                                                                                    \
+      "file or directory of the study registry (docs/registry.md); without it nothing is checked") \
     X(credentials, "file of bearer tokens (see `sluice token`), reloaded on SIGHUP; without one "  \
                    "nobody is asked for a token, and the engine listens on loopback only")         \
     X(tls_certificate, "file with the certificate chain in PEM, the server's own first; with "     \

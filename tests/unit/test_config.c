@@ -288,6 +288,16 @@ Test(config, a_text_is_taken_up_to_its_limit)
     }
 }
 
+Test(config, a_text_in_a_file_beside_numbers)
+{
+    cr_assert_eq(load("requests_max: 12\nregistry: /etc/sluice/my registry\nmark_idle_ms: 7\n"), 0,
+                 "%s", error.text);
+    cr_assert_str_eq(config.registry, "/etc/sluice/my registry");
+    cr_assert(config.requests_max == 12 && config.mark_idle_ms == 7);
+    cr_assert_eq(set("registry=a=b"), 0, "%s", error.text);
+    cr_assert_str_eq(config.registry, "a=b");
+}
+
 static void assert_check(const char *assignment, const char *complaint)
 {
     cr_assert_eq(set(assignment), 0, "%s", error.text);
