@@ -14,7 +14,8 @@ struct subcommand {
 static const struct subcommand subcommands[] = {
     {"serve", command_serve,
      "serve --data DIR --listen ADDR:PORT [--admin ADDR:PORT] [--cores LIST] [--config FILE] "
-     "[--set KEY=VALUE]... [--credentials FILE]\n      take submissions until SIGTERM"},
+     "[--registry PATH] [--credentials FILE] [--set KEY=VALUE]...\n"
+     "      take submissions until SIGTERM"},
     {"cat", command_cat,
      "cat DIR [--raw] [--journal N] [--from SEQ] [--limit N]\n"
      "      print the records of a data directory, also while the engine runs"},

@@ -498,6 +498,38 @@ static int load_credentials(struct server *server, struct base_error *error)
     return 0;
 }
 
+/* Wrong configuration, whatever errno says, so that `serve` ends with that exit code. */
+static int load_registry_object(const void *context, void **object_out, struct base_error *error)
+{
+    struct record_registry *registry;
+    if (record_registry_load(context, &registry, error) < 0)
+        return error->code = -EINVAL;
+    base_log(BASE_LOG_INFO, "registry",
+             "path=\"%s\" version=%.*s files=%" PRIu32 " studies=%" PRIu32 " instruments=%" PRIu32,
+             (const char *)context, (int)registry->version.bytes, registry->version.data,
+             registry->file_count, registry->study_count, registry->instrument_count);
+    *object_out = registry;
+    return 0;
+}
+
+static void destroy_registry_object(void *object)
+{
+    record_registry_destroy(object);
+}
+
+static int load_registry(struct server *server, struct base_error *error)
+{
+    struct state *state = &server->state;
+    const char *path = server->options->config.registry;
+    const struct reload_kind kind = {"registry", path, load_registry_object,
+                                     destroy_registry_object};
+    if (*path == '\0')
+        return 0;
+    int result = reload_add(&state->reload, &kind, &state->registry, error);
+    state->has_registry = result == 0;
+    return result;
+}
+
 static int load_tls(struct server *server, struct base_error *error)
 {
     struct state *state = &server->state;
@@ -533,6 +565,8 @@ static int setup(struct server *server, struct base_error *error)
     server->housekeeping.count = server->topology.count;
     segment_prepare_init(&server->housekeeping.preparation);
     result = load_credentials(server, error);
+    if (result == 0)
+        result = load_registry(server, error);
     if (result == 0)
         result = load_tls(server, error);
     if (result == 0)

@@ -2,7 +2,7 @@
  * reach whom.
  *
  * Owner: the server; filled in before threads start, read-only then but for the atomics, each of
- * which has one kind of writer. Relaxed order suffices: the values only steer answers, they guard
+ * which has one kind of writer. Relaxed order suffices: these values only steer answers, they guard
  * no other memory.
  */
 #ifndef SLUICE_STATE_H
@@ -14,6 +14,7 @@
 #include "credentials.h"
 #include "queue/doorbell.h"
 #include "queue/mpmc.h"
+#include "record/registry.h"
 #include "reload.h"
 
 #include <stdint.h>
@@ -39,6 +40,8 @@ struct state {
     struct reload_slot credentials; /* struct credentials */
     bool speaks_tls;                /* the same */
     struct reload_slot tls;         /* SSL_CTX */
+    bool has_registry;              /* the same: arenas have room for findings only with one */
+    struct reload_slot registry;    /* struct record_registry */
 };
 
 /* Numbers of the readers of reloadable objects: workers, ingresses, the admin listener's ingress
@@ -77,6 +80,13 @@ static inline struct ssl_ctx_st *state_tls(const struct state *state)
     const void *context = reload_current(&state->tls);
     CHECK(context != NULL); /* else connections would be in clear text */
     return (struct ssl_ctx_st *)(uintptr_t)context;
+}
+
+/* What submissions are checked against, valid until the next state_pass; NULL: nothing is checked.
+ */
+static inline const struct record_registry *state_registry(const struct state *state)
+{
+    return state->has_registry ? reload_current(&state->registry) : NULL;
 }
 
 /* Wakes the control thread. Any thread; rare events only, it is a system call. */

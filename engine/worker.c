@@ -195,6 +195,14 @@ static void choose_identity(struct worker *worker, struct ingress_request *reque
     envelope->submission_id = request->submission_id;
 }
 
+static void add_findings(const struct record_findings *findings, struct record_envelope *envelope)
+{
+    envelope->finding_count = findings->count;
+    for (uint32_t i = 0; i < findings->count; i++)
+        envelope->findings[i] = findings->list[i];
+    envelope->registry_version = findings->version;
+}
+
 static void make_envelope(struct worker *worker, struct ingress_request *request,
                           const struct record_submission *submission,
                           struct record_envelope *envelope)
@@ -218,6 +226,7 @@ static void make_envelope(struct worker *worker, struct ingress_request *request
         .body_bytes = request->body_bytes,
     };
     choose_identity(worker, request, submission, envelope);
+    add_findings(&request->findings, envelope);
     memcpy(envelope->trace_id, request->trace_id, sizeof(envelope->trace_id));
     base_sha256_of(request->body, request->body_bytes, request->sha256);
     memcpy(envelope->body_sha256, request->sha256, sizeof(envelope->body_sha256));
@@ -239,6 +248,9 @@ static bool parse(struct worker *worker, struct ingress_request *request,
         struct record_text credential;
         if (ingress_authorize_submission(state_credentials(worker->state), submission, request,
                                          &credential)) {
+            if (worker->registry != NULL)
+                record_findings_check(worker->registry, submission, request->received_at_ns,
+                                      request->arena, &request->findings);
             make_envelope(worker, request, submission, envelope);
             envelope->credential = credential;
             return true;
@@ -340,6 +352,7 @@ static bool take_carried(struct worker *worker)
 static bool take_run(struct worker *worker, struct queue_mpmc *queue)
 {
     bool any = false;
+    worker->registry = state_registry(worker->state);
     for (uint64_t i = 0; i < worker->config->run_requests_max; i++) {
         if (!take_carried(worker))
             break;

@@ -43,6 +43,7 @@ struct worker {
     size_t journal_memory_bytes;
 
     struct record_json_parser *parser;
+    const struct record_registry *registry; /* of the run at hand; not looked at outside of it */
     struct base_random random;
 
     struct worker_chain open;       /* requests whose records are in the open batch */

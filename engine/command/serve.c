@@ -22,6 +22,15 @@ static void announce(const struct server_options *options)
     fflush(stdout);
 }
 
+static int set_registry(struct config *config, const char *path, struct base_error *error)
+{
+    if (strlen(path) >= sizeof(config->registry))
+        return base_error_set(error, -ERANGE, "--registry: a path has at most %zu bytes",
+                              sizeof(config->registry) - 1);
+    memcpy(config->registry, path, strlen(path) + 1);
+    return 0;
+}
+
 static int take_option(struct server_options *options, int option, bool *has_listen,
                        struct base_error *error)
 {
@@ -42,6 +51,8 @@ static int take_option(struct server_options *options, int option, bool *has_lis
         return config_set_text(&options->config, "credentials", optarg, error);
     case 'c':
         return config_load(&options->config, optarg, error);
+    case 'r':
+        return set_registry(&options->config, optarg, error);
     default:
         return config_set(&options->config, optarg, error);
     }
@@ -97,10 +108,15 @@ static int exit_code_of(int result)
 int command_serve(int argc, char **argv)
 {
     static const struct option known[] = {
-        {"data", required_argument, NULL, 'd'},        {"listen", required_argument, NULL, 'l'},
-        {"admin", required_argument, NULL, 'a'},       {"cores", required_argument, NULL, 'o'},
-        {"config", required_argument, NULL, 'c'},      {"set", required_argument, NULL, 's'},
-        {"credentials", required_argument, NULL, 'k'}, {0},
+        {"data", required_argument, NULL, 'd'},
+        {"listen", required_argument, NULL, 'l'},
+        {"admin", required_argument, NULL, 'a'},
+        {"cores", required_argument, NULL, 'o'},
+        {"config", required_argument, NULL, 'c'},
+        {"set", required_argument, NULL, 's'},
+        {"credentials", required_argument, NULL, 'k'},
+        {"registry", required_argument, NULL, 'r'},
+        {0},
     };
     struct server_options options = {.data = NULL};
     struct base_error error = {.code = 0};

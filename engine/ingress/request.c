@@ -11,11 +11,13 @@
 #define EXTRA_BYTES                                                                                \
     (INGRESS_HTTP_KEY_BYTES_MAX + BASE_UUID_TEXT_BYTES + CREDENTIALS_NAME_BYTES_MAX + 128)
 
-static size_t arena_bytes_for(size_t body_bytes)
+static size_t arena_bytes_for(size_t body_bytes, const struct config *config)
 {
     size_t bytes = body_bytes + RECORD_JSON_PADDING_BYTES +
                    record_submission_arena_bytes(body_bytes) + EXTRA_BYTES +
                    RECORD_ARENA_RED_ZONE_BYTES;
+    if (config->registry[0] != '\0')
+        bytes += RECORD_FINDINGS_ARENA_BYTES;
     return (bytes + 63) & ~(size_t)63;
 }
 
@@ -42,13 +44,13 @@ int ingress_requests_reserve(struct ingress_requests *requests, const struct con
         .large_count = (uint32_t)config->large_arenas_max,
         .large_free_count = (uint32_t)config->large_arenas_max,
     };
-    size_t small_bytes = arena_bytes_for(INGRESS_REQUEST_SMALL_BODY_BYTES);
-    size_t large_bytes = arena_bytes_for(config->body_bytes_max);
+    size_t small_bytes = arena_bytes_for(INGRESS_REQUEST_SMALL_BODY_BYTES, config);
+    size_t large_bytes = arena_bytes_for(config->body_bytes_max, config);
     requests->all = budget_reserve(budget, "requests", requests->count,
                                    sizeof(struct ingress_request), "requests_max per core", error);
     uint8_t *arenas = budget_reserve(budget, "arenas", requests->count, small_bytes,
                                      "one per request: a body of 1 KiB, padding, parsed object, "
-                                     "unescaped strings, key, red zone",
+                                     "unescaped strings, key, red zone; findings, with a registry",
                                      error);
     requests->large_all = budget_reserve(budget, "large arena heads", requests->large_count,
                                          sizeof(struct record_arena), "one per large arena", error);

@@ -13,6 +13,7 @@
 #include "budget.h"
 #include "config.h"
 #include "record/arena.h"
+#include "record/findings.h"
 #include "record/submission.h"
 
 #include <stdbool.h>
@@ -70,6 +71,7 @@ struct ingress_request {
     uint64_t sequence;
     uint8_t sha256[SHA256_BYTES];
     struct record_text submission_id; /* in the arena */
+    struct record_findings findings;  /* in the arena */
 
     struct base_problem problem;
 };

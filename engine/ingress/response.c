@@ -114,6 +114,27 @@ static void problem_content(struct content *content, const struct base_problem *
     base_text_string(text, "}\n");
 }
 
+/* Only where there was a registry to check against; [] says that nothing was found. */
+static void append_findings(struct base_text *text, const struct record_findings *findings)
+{
+    if (findings->version.data == NULL)
+        return;
+    base_text_string(text, ",\"findings\":[");
+    for (uint32_t i = 0; i < findings->count; i++) {
+        struct record_text finding = findings->list[i];
+        uint32_t code_bytes = record_finding_code_bytes(finding);
+        base_text_string(text, i > 0 ? ",{\"code\":" : "{\"code\":");
+        base_text_json(text, finding.data, code_bytes);
+        if (code_bytes < finding.bytes) {
+            base_text_string(text,
+                             record_finding_names_item(finding) ? ",\"item\":" : ",\"detail\":");
+            base_text_json(text, finding.data + code_bytes + 1, finding.bytes - code_bytes - 1);
+        }
+        base_text_string(text, "}");
+    }
+    base_text_string(text, "]");
+}
+
 static void receipt_content(struct content *content, const struct ingress_request *request)
 {
     struct base_text *text = &content->text;
@@ -128,7 +149,9 @@ static void receipt_content(struct content *content, const struct ingress_reques
     base_text_time(text, request->received_at_ns);
     base_text_string(text, "\",\"sha256\":\"");
     base_text_hex(text, request->sha256, sizeof(request->sha256));
-    base_text_string(text, "\"}\n");
+    base_text_string(text, "\"");
+    append_findings(text, &request->findings);
+    base_text_string(text, "}\n");
 }
 
 static void ready_content(struct content *content, const struct state *state,

@@ -8,7 +8,8 @@
 #include "state.h"
 
 /* The largest response: a problem with pointer and detail all escaped, or a receipt whose id of 128
- * control characters is escaped sixfold in the content and threefold in Location. */
+ * control characters is escaped sixfold in the content and threefold in Location, with findings of
+ * RECORD_FINDINGS_TEXT_BYTES_MAX. */
 #define INGRESS_RESPONSE_BYTES_MAX 4096
 
 #define INGRESS_DATE_BYTES 38 /* "Date: Mon, 23 Nov 2026 16:41:00 GMT\r\n" and a NUL */

@@ -74,6 +74,25 @@ def synthetic(count, seed=1):
     return forms
 
 
+def synthetic_registry():
+    """A registry, as YAML, that some of the synthetic forms are outside of in every way that a form
+    can be: centres, instruments and items that it lacks, scores beyond its ranges, missing items,
+    windows that they are late for."""
+    documents = []
+    for name, prefix, item_count, score_max in INSTRUMENTS[1:]:
+        first = 2 - item_count % 2 if item_count < 40 else 21  # the longest form has 20 too many
+        items = "".join(
+            f"      - {{id: {prefix}{n:02}, type: integer, min: 0, max: {max(1, score_max - n % 3)},"
+            f" required: true}}\n" for n in range(first, item_count + 2))
+        documents.append(f'instrument: "{name}"\nversions:\n  - version: "1"\n    items:\n{items}')
+    uses = "".join(f'  - instrument: "{name}"\n    windows: [{{from: "08:00", to: "20:00"}}]\n'
+                   for name, *_ in INSTRUMENTS[1:])
+    centers = "".join(f'  - {{id: "{n}", planned_enrolment: {n}}}\n' for n in range(702, 718))
+    documents.append(f'study: SYNTHETIC01\nversion: "synthetic 1"\nutc_offset: "-05:00"\n'
+                     f"centers:\n{centers}instruments:\n{uses}")
+    return "---\n".join(documents)
+
+
 def awkward():
     """Valid submissions with everything in them that a careless engine changes on its way."""
     deep = '{"a":[' * 15 + '"deep"' + "]}" * 15  # 31 containers with the root

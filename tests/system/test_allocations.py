@@ -25,6 +25,9 @@ pytestmark = pytest.mark.skipif(
 CALLS = ("malloc", "calloc", "realloc", "free", "aligned", "mmap", "munmap", "mremap", "brk", "lock")
 ROW = struct.Struct("=16s10Q")  # struct row in alloc_counter.c
 DATA_PLANE = ("sluice-in", "sluice-wk")
+# What forms.synthetic_registry finds in synthetic forms.
+FINDINGS = {"unknown-center", "unknown-instrument", "early", "late", "unknown-item", "out-of-range",
+            "missing-item", "more-findings"}
 WARM_UP = 3000
 STEADY = 20000
 
@@ -91,16 +94,20 @@ def test_the_counter_counts_a_thread_with_a_data_plane_name(counter, tmp_path):
     assert rows["sluice-wk-ctl"]["lock"] >= 1
 
 
-@pytest.mark.parametrize("segment_bytes,token", [(64 << 20, None), (4 << 20, None),
-                                                 (64 << 20, "a-token")],
-                         ids=["one-segment", "rolling", "credentials"])
+@pytest.mark.parametrize("segment_bytes, token, with_registry",
+                         [(64 << 20, None, False), (4 << 20, None, False),
+                          (64 << 20, "a-token", False), (64 << 20, None, True)],
+                         ids=["one-segment", "rolling", "credentials", "registry"])
 def test_steady_requests_allocate_and_lock_nothing_on_the_data_plane(
-        fleet, tmp_path, seeded, counter, segment_bytes, token):
+        fleet, tmp_path, seeded, counter, segment_bytes, token, with_registry):
     counts = tmp_path / "counts"
     data = tmp_path / "data"
+    settings = {"segment_bytes": segment_bytes}
+    if with_registry:
+        settings["registry"] = tmp_path / "registry.yaml"
+        settings["registry"].write_text(forms.synthetic_registry())
     file = CredentialFile(tmp_path / "c.yaml", [entry("a", token or "")])
-    engine = fleet.start(data, {"segment_bytes": segment_bytes},
-                         environment=environment(counter, counts),
+    engine = fleet.start(data, settings, environment=environment(counter, counts),
                          options=file.options if token else [])
     for prefix in DATA_PLANE:
         assert any(name.startswith(prefix) for name in engine.thread_names())
@@ -126,4 +133,6 @@ def test_steady_requests_allocate_and_lock_nothing_on_the_data_plane(
     after = data_plane(read_counts(counts))
 
     assert after == before
-    check_directory(ledger, data)
+    records = check_directory(ledger, data)
+    if with_registry:
+        assert FINDINGS <= {f["code"] for record in records for f in record["findings"]}

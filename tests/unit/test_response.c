@@ -165,6 +165,33 @@ Test(response, receipt)
                      "\"cdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcd\"}\n");
 }
 
+/* The list is there when there was a registry to check against, and only then. */
+Test(response, receipt_lists_findings)
+{
+    static const struct record_text list[] = {
+        {"late", 4},
+        {"out-of-range\0Q\"1", 16},
+        {"more-findings\0"
+         "7",
+         15},
+        {"unknown-study\0not given", 23},
+    };
+    request.findings.version = (struct record_text){"0123456789abcdef", 16};
+    respond(false);
+    assert_well_formed();
+    cr_assert_not_null(strstr(parts.content, "cd\",\"findings\":[]}\n"), "%s", parts.content);
+    request.findings.list = list;
+    request.findings.count = 4;
+    respond(false);
+    assert_well_formed();
+    cr_assert_not_null(strstr(parts.content,
+                              ",\"findings\":[{\"code\":\"late\"},"
+                              "{\"code\":\"out-of-range\",\"item\":\"Q\\\"1\"},"
+                              "{\"code\":\"more-findings\",\"detail\":\"7\"},"
+                              "{\"code\":\"unknown-study\",\"detail\":\"not given\"}]}\n"),
+                       "%s", parts.content);
+}
+
 Test(response, receipt_escapes_the_id_in_both_places)
 {
     request.submission_id = (struct record_text){"a/\"\r\n?\xC3\xA4", 8};
@@ -334,6 +361,14 @@ Test(response, the_largest_receipt_fits)
     request.sequence = UINT64_MAX;
     request.received_at_ns = UINT64_MAX;
     request.old_version = true;
+    /* all of RECORD_FINDINGS_TEXT_BYTES_MAX in as many findings as there may be */
+    static char text[] = "unknown-study\0xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx";
+    struct record_text list[RECORD_FINDING_COUNT_MAX];
+    for (int i = 0; i < RECORD_FINDING_COUNT_MAX; i++)
+        list[i] =
+            (struct record_text){text, RECORD_FINDINGS_TEXT_BYTES_MAX / RECORD_FINDING_COUNT_MAX};
+    cr_assert_eq(sizeof(text) - 1, list[0].bytes);
+    request.findings = (struct record_findings){list, RECORD_FINDING_COUNT_MAX, {text, 1}};
     assert_largest_fits();
 }
 
