@@ -13,6 +13,7 @@ int main(int argc, char **argv)
     stage_queue(&measure);
     stage_json(&measure);
     stage_submission(&measure);
+    stage_findings(&measure);
     stage_checksum(&measure);
     stage_encode(&measure);
     stage_batch(&measure);

@@ -12,6 +12,7 @@ void stage_request(struct measure *measure);    /* taking and recycling a reques
 void stage_queue(struct measure *measure);      /* a pointer from one side to the other */
 void stage_json(struct measure *measure);       /* complete validation, beside simdjson by itself */
 void stage_submission(struct measure *measure); /* types, limits, timestamps, scores */
+void stage_findings(struct measure *measure);   /* against the study registry */
 void stage_checksum(struct measure *measure);   /* SHA-256 and CRC32C */
 void stage_encode(struct measure *measure);     /* a record into the batch's memory */
 void stage_batch(struct measure *measure);      /* padding, checksums and chain hash of a batch */
