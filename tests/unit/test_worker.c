@@ -165,6 +165,9 @@ static void set_up(void)
                            .doorbells = doorbells,
                            .ingress_ring_fds = ring_fds,
                            .control_fd = -1};
+    static struct reload_reader reload_readers[CORES];
+    state.reload_readers = reload_readers;
+    reload_init(&state.reload, reload_readers, CORES);
     for (int i = 0; i < CORES; i++)
         queue_mpmc_init(&queues[i], slots[i], QUEUE_SLOTS);
     open_data();
