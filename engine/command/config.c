@@ -5,6 +5,19 @@
 #include <inttypes.h>
 #include <stdio.h>
 
+/* In single quotes, which YAML takes literally but for themselves; a text that is none is left out.
+ */
+static void print_text(const struct config_text_key *key, const char *text)
+{
+    printf("# %s\n%s%s: '", key->reason, *text == '\0' ? "# " : "", key->name);
+    for (; *text != '\0'; text++) {
+        if (*text == '\'')
+            putchar('\'');
+        putchar(*text);
+    }
+    puts("'\n");
+}
+
 int command_config(int argc, char **argv)
 {
     static const struct option options[] = {
@@ -39,10 +52,7 @@ int command_config(int argc, char **argv)
                keys[i].reason, keys[i].standard, keys[i].minimum, keys[i].maximum, keys[i].name,
                config_get(&config, &keys[i]));
     const struct config_text_key *texts = config_text_keys(&count);
-    for (size_t i = 0; i < count; i++) {
-        const char *text = config_get_text(&config, &texts[i]);
-        printf("# %s\n%s%s: %s\n\n", texts[i].reason, *text == '\0' ? "# " : "", texts[i].name,
-               text);
-    }
+    for (size_t i = 0; i < count; i++)
+        print_text(&texts[i], config_get_text(&config, &texts[i]));
     return COMMAND_EXIT_DONE;
 }

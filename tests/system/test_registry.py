@@ -7,6 +7,7 @@ import json
 import os
 import pathlib
 import subprocess
+import threading
 
 import pytest
 
@@ -275,3 +276,61 @@ def test_check_says_what_is_in_the_shipped_registry():
 @pytest.mark.parametrize("arguments", [[], ["check"], ["list", "x"], ["check", "a", "b"]])
 def test_wrong_usage_of_the_command(arguments):
     assert harness.run("registry", *arguments).returncode == EX_USAGE
+
+
+# --- reload ---------------------------------------------------------------------------------------
+
+RELOADED = r"event=reloaded object=registry"
+WIDER = REGISTRY.replace("max: 3, required", "max: 9, required").replace('"v 7"', '"v 8"')
+
+
+def test_sighup_puts_another_registry_in_force(fleet, tmp_path):
+    path = write_registry(tmp_path)
+    engine = fleet.start(tmp_path / "data", {**SEGMENT, "registry": path}, harness.ONE_CORE)
+    five = form(scores={"A": 5})
+    assert codes_of(client.submit(engine.address, five)) == ["out-of-range:A"]
+    before = version_of(path, "v 7")
+    write_registry(tmp_path, WIDER)
+    assert codes_of(client.submit(engine.address, five)) == ["out-of-range:A"], "not before SIGHUP"
+    engine.reload()
+    engine.wait_for_log(RELOADED)
+    assert codes_of(client.submit(engine.address, five)) == []
+    versions = [record["registryVersion"] for record in harness.cat(tmp_path / "data")]
+    assert versions == [before, before, version_of(path, "v 8")]
+
+
+def test_a_registry_that_cannot_be_loaded_leaves_the_old_one_in_force(fleet, tmp_path):
+    path = write_registry(tmp_path)
+    engine = fleet.start(tmp_path / "data", {**SEGMENT, "registry": path})
+    write_registry(tmp_path, WIDER.replace("max: 9", "max: -1"))
+    engine.reload()
+    engine.wait_for_log(r"event=reload-failed object=registry error=\"[^\n]*registry.yaml:14:37: min is above max")
+    assert codes_of(client.submit(engine.address, form(scores={"A": 5}))) == ["out-of-range:A"]
+
+
+def test_a_reload_under_load_drops_and_refuses_nobody(fleet, tmp_path, seeded):
+    """Two registries in turn, beneath a load; each receipt is by one of them, as its record is."""
+    path = write_registry(tmp_path)
+    data = tmp_path / "data"
+    engine = fleet.start(data, {**SEGMENT, "registry": path})
+    ledger = Ledger([form(submissionId=f"r-{n}", scores={"A": 5}) for n in range(4000)])
+    versions = {version_of(path, "v 7"): ["out-of-range"]}
+    stop = threading.Event()
+
+    def reload_often():
+        for number in range(20):
+            write_registry(tmp_path, WIDER if number % 2 == 0 else REGISTRY)
+            engine.reload()
+            engine.wait_for_log(RELOADED, count=number + 1)
+        stop.set()
+
+    thread = threading.Thread(target=reload_often)
+    thread.start()
+    Load(engine.address, ledger, seeded, PIPELINED, connections=16).run(range(4000))
+    thread.join()
+    assert stop.is_set() and len(ledger.receipts) == 4000
+    write_registry(tmp_path, WIDER)
+    versions[version_of(path, "v 8")] = []
+    for record in check_directory(ledger, data):
+        codes = [finding["code"] for finding in record["findings"]]
+        assert codes == versions[record["registryVersion"]]
