@@ -157,9 +157,9 @@ static void send_chain(struct worker *worker, struct ingress_request *first)
 {
     uint64_t pointer = (uint64_t)(uintptr_t)first;
     CHECK(uring_what_of(pointer) == URING_CHAIN);
+    int ring_fd = worker->state->ingress_ring_fds[first->ingress];
     THREAD_RELEASE(first); /* C1 pairs with C2 in ingress.c: the message carries the chain */
-    uring_message(&worker->ring, worker->state->ingress_ring_fds[first->ingress], pointer,
-                  uring_tag(URING_CHAIN_FAILED, pointer));
+    uring_message(&worker->ring, ring_fd, pointer, uring_tag(URING_CHAIN_FAILED, pointer));
 }
 
 static void send_completed(struct worker *worker)
