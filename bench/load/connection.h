@@ -17,8 +17,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#define LOAD_RECEIVE_BYTES 8192 /* some twenty receipts, more than a head and a problem document   \
-                                 */
+#define LOAD_RECEIVE_BYTES 8192 /* some twenty receipts; a problem document is shorter */
 
 struct load_flight {
     uint64_t due_ns;
