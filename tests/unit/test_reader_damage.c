@@ -265,3 +265,18 @@ Test(reader_damage, every_batch_in_turn)
     expect_next(1, 32);
     cr_assert_eq(sluice_reader_next(reader, &record), 0);
 }
+
+/* Whoever got the error may have acted on it; a reader that goes on as if nothing had been would
+ * return records of a journal that it called damaged. */
+Test(reader_damage, damage_stays_reported_when_the_file_is_put_right)
+{
+    choose(2, SEGMENT_STATE_SEALED); /* opened anew with each call, so that its bytes are seen */
+    test_file_flip(path, 80, 1);
+    open_reader(1);
+    expect_next(1, 14);
+    cr_assert_eq(sluice_reader_next(reader, &record), -EBADMSG);
+    test_file_flip(path, 80, 1);
+    cr_assert_eq(sluice_reader_next(reader, &record), -EBADMSG);
+    open_reader(1);
+    expect_next(1, 32);
+}
