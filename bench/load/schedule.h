@@ -7,8 +7,8 @@
  *   constant  equal distances
  *   poisson   independent patients at a constant rate: exponential distances
  *   burst     a reminder goes out at time 0 and each of N patients answers once: 27 % within 2
- *             minutes, half within 7, 95 % within 47 (shared design figures), the rest within two
- *             hours; log-linear between these points. Divided by `compression`.
+ *             minutes, half within 7, 95 % within 47 (a published phone diary study), the rest
+ * within two hours; log-linear between these points. Divided by `compression`.
  *
  * Owner: one load thread. Times are nanoseconds since the start of the load.
  */
