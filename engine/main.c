@@ -33,7 +33,7 @@ static const struct subcommand subcommands[] = {
      "              [--seconds N] [--connections N] [--pipeline N] [--threads N] [--body-bytes N | "
      "--bodies FILE]\n"
      "              [--data DIR] [--server-pid PID] [--json FILE] [--svg FILE] [--seed N] "
-     "[--drain-seconds N]\n"
+     "[--drain-seconds N] [--receipts N]\n"
      "      load an engine, say how it took it; with --data look every receipt up on disk"},
     {"token", command_token,
      "token --name NAME [--scope SCOPE]... [--study ID]... [--center ID]... [--expires TIME]\n"

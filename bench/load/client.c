@@ -265,8 +265,12 @@ static void keep_receipt(struct load_client *client, const struct load_flight *f
         return;
     if (memcmp(answer->receipt.sha256, flight->sha256, LOAD_DIGEST_BYTES) != 0)
         client->totals.wrong_digests++;
+    if (client->receipts == NULL)
+        return;
     if (client->receipt_count < client->options.receipts_max)
         client->receipts[client->receipt_count++] = answer->receipt;
+    else
+        client->totals.unkept_receipts++;
 }
 
 static void take_answer(struct load_client *client, struct load_connection *connection,

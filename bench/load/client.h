@@ -58,9 +58,10 @@ struct load_totals {
     uint64_t unanswered; /* sent, and the connection ended or the time ran out */
     uint64_t connects, connect_failures;
     uint64_t backlog_max, backlog_at_end;
-    uint64_t wrong_digests; /* receipts whose SHA-256 is not that of what was sent */
-    uint64_t elapsed_ns;    /* from the start to the last answer */
-    uint64_t entered;       /* io_uring_enter calls */
+    uint64_t unkept_receipts; /* beyond receipts_max: they are not looked up */
+    uint64_t wrong_digests;   /* receipts whose SHA-256 is not that of what was sent */
+    uint64_t elapsed_ns;      /* from the start to the last answer */
+    uint64_t entered;         /* io_uring_enter calls */
     struct load_interval intervals[LOAD_INTERVALS_MAX];
 };
 

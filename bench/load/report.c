@@ -32,6 +32,7 @@ void load_report_add(struct load_totals *into, const struct load_totals *from)
     into->backlog_max += from->backlog_max;
     into->backlog_at_end += from->backlog_at_end;
     into->wrong_digests += from->wrong_digests;
+    into->unkept_receipts += from->unkept_receipts;
     into->entered += from->entered;
     if (from->elapsed_ns > into->elapsed_ns)
         into->elapsed_ns = from->elapsed_ns;

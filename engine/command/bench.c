@@ -18,7 +18,8 @@
 #define THREADS_MAX     64
 #define CONNECTIONS_MAX 60000 /* what one address has ports for */
 #define PIPELINE_MAX    1024
-#define RECEIPTS_MAX    UINT64_C(50000000) /* of all threads; 48 bytes each */
+#define RECEIPTS_MAX    UINT64_C(1000000000)
+#define RECEIPTS        UINT64_C(50000000) /* of all threads; 48 bytes each */
 #define DRAIN_SECONDS   10                 /* as long as a patient would wait */
 #define PROGRESS_MS     1000
 #define BURST_SECONDS   7200.0
@@ -28,7 +29,7 @@ struct bench {
     struct load_payload payload;
     const char *target, *bodies, *data, *json_path, *svg_path;
     uint64_t body_bytes;
-    uint64_t seconds, drain_seconds;
+    uint64_t seconds, drain_seconds, receipts_max;
     uint64_t server_pid;
     struct load_client *clients[THREADS_MAX];
     pthread_t threads[THREADS_MAX];
@@ -85,6 +86,9 @@ static bool parse_option(struct bench *bench, int option, const char *value)
         return parse_decimal(value, &load->compression);
     case 's':
         return print_parse_number(value, 86400, &bench->seconds) && bench->seconds > 0;
+    case 'R':
+        return print_parse_number(value, RECEIPTS_MAX, &bench->receipts_max) &&
+               bench->receipts_max >= THREADS_MAX;
     case 'w':
         return print_parse_number(value, 3600, &bench->drain_seconds);
     case 'c':
@@ -152,7 +156,7 @@ static bool check_options(struct bench *bench)
     if (load->arrivals == LOAD_BURST)
         load->duration_ns = (uint64_t)(BURST_SECONDS / load->compression * 1e9);
     load->drain_ns = bench->drain_seconds * NANOSECONDS_PER_SECOND;
-    load->receipts_max = bench->data != NULL ? RECEIPTS_MAX / load->threads : 0;
+    load->receipts_max = bench->data != NULL ? bench->receipts_max / load->threads : 0;
     return true;
 }
 
@@ -170,6 +174,7 @@ static bool parse_options(int argc, char **argv, struct bench *bench)
         {"body-bytes", required_argument, NULL, 'z'},
         {"bodies", required_argument, NULL, 'b'},
         {"drain-seconds", required_argument, NULL, 'w'},
+        {"receipts", required_argument, NULL, 'R'},
         {"seed", required_argument, NULL, 'e'},
         {"server-pid", required_argument, NULL, 'P'},
         {"data", required_argument, NULL, 'd'},
@@ -352,6 +357,14 @@ static int finish(struct bench *bench, struct load_report *report)
         load_report_text(report, stdout);
     fine = write_file(bench->json_path, report, load_report_json) && fine;
     fine = write_file(bench->svg_path, report, load_report_svg) && fine;
+    if (report->totals.unkept_receipts > 0) {
+        fprintf(stderr,
+                "sluice: bench: %" PRIu64
+                " receipts were not looked up, because --receipts %" PRIu64
+                " are kept at most: raise it (48 bytes each), or send fewer requests\n",
+                report->totals.unkept_receipts, bench->receipts_max);
+        fine = false;
+    }
     if (!fine)
         return COMMAND_EXIT_FAILED;
     if (report->has_ledger && report->ledger.missing > 0)
@@ -403,6 +416,7 @@ int command_bench(int argc, char **argv)
     bench.body_bytes = 570;
     bench.seconds = 10;
     bench.drain_seconds = DRAIN_SECONDS;
+    bench.receipts_max = RECEIPTS;
     bench.load = (struct load_options){.arrivals = LOAD_CLOSED,
                                        .compression = 60,
                                        .connections = 64,

@@ -74,6 +74,16 @@ def test_a_record_that_is_not_there_fails_the_run(fleet, tmp_path):
     assert result["receiptsMissing"] == result["receiptsChecked"] > 0
 
 
+def test_receipts_beyond_the_limit_fail_the_run(fleet, tmp_path):
+    data = tmp_path / "data"
+    engine = fleet.start(data, SEGMENT)
+    options = ["--arrivals", "constant", "--rate", 101, "--seconds", 1, "--connections", 4,
+               "--data", data, "--receipts"]
+    count = bench(engine, *options, 1000)["receiptsChecked"]  # the schedule's, so the same again
+    assert bench(engine, *options, count)["receiptsChecked"] == count > 64
+    assert bench(engine, *options, count - 1, expected=2)["receiptsChecked"] == count - 1
+
+
 def wait_for_a_record(data):
     """Until the mark of journal 0 or 1 says that something is durable (docs/segment-format.md, 8)."""
     deadline = time.monotonic() + harness.START_S
