@@ -62,20 +62,46 @@ def test_requests_received_before_sigterm_are_all_stored_and_answered(
     check_directory(ledger, data)
 
 
+def fill_both_ways(connection):
+    """Sends requests and reads nothing until neither side takes another byte."""
+    connection.socket.setblocking(False)
+    writable = True
+    while writable:
+        with contextlib.suppress(BlockingIOError):
+            connection.socket.send(request("GET", "/livez") * 1000)
+        writable = select.select([], [connection.socket], [], 0.3 * harness.TIME_FACTOR)[1]
+
+
 def test_a_client_that_does_not_read_does_not_hold_up_a_drain_for_ever(fleet, tmp_path):
     """It gets the linger deadline beyond the drain's, and is then closed."""
     settings = {**SEGMENT, "drain_deadline_ms": harness.scaled_ms(300),
                 "linger_deadline_ms": harness.scaled_ms(300), "send_deadline_ms": 3600000}
     engine = fleet.start(tmp_path / "data", settings, cores=harness.ONE_CORE)
     with Connection(engine.address, receive_buffer_bytes=4096) as deaf:
-        deaf.socket.setblocking(False)
-        writable = True
-        while writable:  # until neither side takes another byte
-            with contextlib.suppress(BlockingIOError):
-                deaf.socket.send(request("GET", "/livez") * 1000)
-            writable = select.select([], [deaf.socket], [], 0.3 * harness.TIME_FACTOR)[1]
+        fill_both_ways(deaf)
         engine.terminate()
         assert engine.wait(harness.STOP_S) == 0
+
+
+def test_a_client_that_reads_late_gets_whole_answers_behind_the_drain_deadline(fleet, tmp_path):
+    """Its answers are stuck when the deadline passes, which the end of a half-received request shows."""
+    settings = {**SEGMENT, "drain_deadline_ms": harness.scaled_ms(300),
+                "linger_deadline_ms": harness.scaled_ms(5000), "send_deadline_ms": 3600000}
+    engine = fleet.start(tmp_path / "data", settings, cores=harness.ONE_CORE)
+    with (Connection(engine.address, receive_buffer_bytes=4096) as late,
+          Connection(engine.address) as half):
+        half.send(post(submission())[:-1])
+        fill_both_ways(late)
+        engine.terminate()
+        half.rest()
+        late.socket.settimeout(harness.STOP_S)
+        answers = b""
+        with contextlib.suppress(ConnectionResetError):
+            while some := late.socket.recv(1 << 16):
+                answers += some
+    assert engine.wait(2 * harness.STOP_S) == 0
+    *_, last = answers.rpartition(b"HTTP/1.1 200 OK")
+    assert last.endswith(b'{"status":"live"}\n') and b"Connection: close" in last, last[-200:]
 
 
 def wait_until_refused(address):
