@@ -11,7 +11,7 @@
 #include "gate.h"
 #include "housekeeping.h"
 #include "ingress/ingress.h"
-#include "ingress/tls_memory.h"
+#include "reloadables.h"
 #include "state.h"
 #include "topology.h"
 #include "worker.h"
@@ -479,77 +479,6 @@ static void control(struct server *server)
     }
 }
 
-static int load_credentials(struct server *server, struct base_error *error)
-{
-    struct state *state = &server->state;
-    const char *path = server->options->config.credentials;
-    if (path[0] == '\0') {
-        base_log(BASE_LOG_WARNING, "no-credentials",
-                 "message=\"nobody is asked for a token, so only loopback addresses are served; "
-                 "--credentials FILE changes that\"");
-        return 0;
-    }
-    const struct reload_kind kind = {"credentials", path, credentials_load, credentials_destroy};
-    int result = reload_add(&state->reload, &kind, &state->credentials, error);
-    if (result < 0)
-        return result;
-    state->asks_for_credentials = true;
-    base_log(BASE_LOG_INFO, "credentials", "count=%" PRIu32, state_credentials(state)->count);
-    return 0;
-}
-
-/* Wrong configuration, whatever errno says, so that `serve` ends with that exit code. */
-static int load_registry_object(const void *context, void **object_out, struct base_error *error)
-{
-    struct record_registry *registry;
-    if (record_registry_load(context, &registry, error) < 0)
-        return error->code = -EINVAL;
-    base_log(BASE_LOG_INFO, "registry",
-             "path=\"%s\" version=%.*s files=%" PRIu32 " studies=%" PRIu32 " instruments=%" PRIu32,
-             (const char *)context, (int)registry->version.bytes, registry->version.data,
-             registry->file_count, registry->study_count, registry->instrument_count);
-    *object_out = registry;
-    return 0;
-}
-
-static void destroy_registry_object(void *object)
-{
-    record_registry_destroy(object);
-}
-
-static int load_registry(struct server *server, struct base_error *error)
-{
-    struct state *state = &server->state;
-    const char *path = server->options->config.registry;
-    const struct reload_kind kind = {"registry", path, load_registry_object,
-                                     destroy_registry_object};
-    if (*path == '\0')
-        return 0;
-    int result = reload_add(&state->reload, &kind, &state->registry, error);
-    state->has_registry = result == 0;
-    return result;
-}
-
-static int load_tls(struct server *server, struct base_error *error)
-{
-    struct state *state = &server->state;
-    const struct config *config = &server->options->config;
-    if (config->tls_certificate[0] == '\0') {
-        if (!ingress_address_is_loopback(&server->options->listen))
-            base_log(BASE_LOG_WARNING, "clear-text",
-                     "message=\"tokens and submissions travel in clear text; configure "
-                     "tls_certificate and tls_key, or put a proxy with TLS in front\"");
-        return 0;
-    }
-    if (!ingress_tls_memory_install())
-        base_log(BASE_LOG_WARNING, "tls-memory",
-                 "message=\"OpenSSL was in use before; each record allocates\"");
-    const struct reload_kind kind = {"tls", config, ingress_tls_load, ingress_tls_destroy};
-    int result = reload_add(&state->reload, &kind, &state->tls, error);
-    state->speaks_tls = result == 0;
-    return result;
-}
-
 static int setup(struct server *server, struct base_error *error)
 {
     int result = topology_discover(&server->topology, server->options->cores, error);
@@ -564,11 +493,8 @@ static int setup(struct server *server, struct base_error *error)
     server->housekeeping.catalog = &server->catalog;
     server->housekeeping.count = server->topology.count;
     segment_prepare_init(&server->housekeeping.preparation);
-    result = load_credentials(server, error);
-    if (result == 0)
-        result = load_registry(server, error);
-    if (result == 0)
-        result = load_tls(server, error);
+    result = reloadables_load(&server->state, ingress_address_is_loopback(&server->options->listen),
+                              error);
     if (result == 0)
         result = block_signals(server, error);
     if (result == 0)
